@@ -1,0 +1,39 @@
+# Every target sets up what it needs and is otherwise silent. CI calls nothing but these.
+CARGO ?= cargo
+SHIM  := $(CARGO) build --quiet --release --manifest-path interp/Cargo.toml
+WORLD := $(CARGO) run --quiet --release --manifest-path tests/world/Cargo.toml --
+
+.PHONY: demo test check bench world tools clean
+
+## demo: run a real foreign program in a NixOS-like root, and show each library that it is given
+demo: world
+	@$(SHIM)
+	@$(CARGO) test --quiet --release --package sonde --test demo
+
+## test: every test, in the test world
+test: world
+	@$(SHIM)
+	@$(CARGO) test --quiet --manifest-path tests/world/Cargo.toml
+	@$(CARGO) test --quiet --manifest-path interp/Cargo.toml --lib
+	@$(CARGO) test --workspace
+
+## check: formatting, lints, documentation, licences and advisories
+check: tools
+	@.ci/check
+
+## bench: what starting and trapping cost, as ratios against a native run of the same minute
+bench: world
+	@$(SHIM)
+	@$(CARGO) bench --quiet --package sonde
+
+## world: build the test world, if it is not there yet; its path is the last line
+world: tools
+	@$(WORLD) build
+
+tools:
+	@.ci/tools
+
+clean:
+	@$(CARGO) clean --quiet
+	@$(CARGO) clean --quiet --manifest-path interp/Cargo.toml
+	@$(CARGO) clean --quiet --manifest-path tests/world/Cargo.toml

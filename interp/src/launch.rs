@@ -1,0 +1,224 @@
+//! One start of one program, from the kernel's jump to the loader's first instruction.
+//!
+//! Whatever fails on the way, the program is started as it would have been without Sonde if that can be done
+//! at all; and if it cannot, one plain line says why.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::auxvec::{AT_BASE, AT_EXECFN, AT_SECURE};
+use linux_raw_sys::errno::{EACCES, ENOENT, EPROTO};
+use sonde_interp::command::{Command, HELP, Supervisor};
+use sonde_interp::handoff::{Answer, Welcome};
+use sonde_interp::stack::InitialStack;
+
+use crate::executable;
+use crate::map::{self, Head, Place};
+use crate::say::{complain, describe};
+use crate::supervisor::{self, Mailbox, nul_terminated};
+use crate::sys::{self, Descriptor, Errno, NullTerminated};
+
+/// As a shell reports a command that was not found, and one that could not be run (POSIX, 2.8.2).
+const NOT_FOUND: i32 = 127;
+const NOT_RUNNABLE: i32 = 126;
+
+const COMPILED_IN_LOADER: &CStr = nul_terminated(concat!(env!("SONDE_DEFAULT_LOADER"), "\0"));
+
+/// A loader that is mapped: its load bias and its entry point.
+struct Loader {
+    bias: u64,
+    entry: u64,
+}
+
+/// Starts the program; `top` is the stack pointer at entry.
+pub(crate) fn launch(mut stack: InitialStack) -> ! {
+    // As an interpreter the kernel gives us our own base; as a command there is no interpreter, and 0.
+    let loader = if stack.auxiliary(AT_BASE).unwrap_or(0) == 0 {
+        run_as_command(&mut stack)
+    } else {
+        interpret(&stack)
+    };
+    stack.set_auxiliary(AT_BASE, loader.bias as usize);
+    // SAFETY: the stack is as the kernel left it, but for arguments dropped with the ABI in mind; the loader was
+    // mapped from a checked image and starts at its entry point.
+    unsafe { crate::arch::enter(stack.top(), loader.entry as usize) }
+}
+
+/// The kernel mapped the program and gave control to us.
+fn interpret(stack: &InitialStack) -> Loader {
+    let path = stack.auxiliary(AT_EXECFN).map_or(c"?", |address| {
+        // SAFETY: the kernel points AT_EXECFN at a string that stays (getauxval(3)).
+        unsafe { CStr::from_ptr(address as *const core::ffi::c_char) }
+    });
+    if stack.auxiliary(AT_SECURE) != Some(0) {
+        // A setuid program: nothing of its user's may be believed, nor anything started for it.
+        return fallback(stack, path, None);
+    }
+    supervised(stack, path, None, Supervisor::Default)
+}
+
+/// `sonde-interp PROGRAM ARGS…`
+fn run_as_command(stack: &mut InitialStack) -> Loader {
+    let command = Command::parse(|index| stack.argument(index));
+    let (path, skip, asked) = match command {
+        Command::Run { program, skip, supervisor } => (program, skip, supervisor),
+        Command::Version => {
+            sys::write(1, concat!("sonde-interp ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+            sys::exit(0)
+        }
+        Command::Help => {
+            sys::write(1, HELP.as_bytes());
+            sys::exit(0)
+        }
+        Command::NoProgram => {
+            complain(&[b"no program to run; try sonde-interp --help"]);
+            sys::exit(NOT_FOUND)
+        }
+        Command::BadOption(option) => {
+            complain(&[
+                option.to_bytes(),
+                b": no such option, or its value is missing; try sonde-interp --help",
+            ]);
+            sys::exit(NOT_FOUND)
+        }
+    };
+    let give_up = |reason: &[u8], status: i32| -> ! {
+        complain(&[b"cannot run ", path.to_bytes(), b": ", reason]);
+        sys::exit(status)
+    };
+    let status_of = |errno| if errno == ENOENT { NOT_FOUND } else { NOT_RUNNABLE };
+    let file = sys::open(path).unwrap_or_else(|errno| give_up(describe(errno), status_of(errno)));
+    if sys::executable(path).is_err() {
+        give_up(describe(EACCES), NOT_RUNNABLE);
+    }
+    let head = Head::read(&file).unwrap_or_else(|error| give_up(error.message(), NOT_RUNNABLE));
+    let image = match head.image() {
+        Ok(image) => image,
+        Err(error) => give_up(error.message(), NOT_RUNNABLE),
+    };
+    stack.drop_arguments(skip);
+    if image.interpreter.is_none() {
+        // A static program needs nothing of us.
+        let errno = execute_untouched(stack, path);
+        give_up(describe(errno), status_of(errno));
+    }
+
+    let bias = match executable::map_program(&file, &image) {
+        Ok(bias) => bias,
+        Err(error) => give_up(error.message(), NOT_RUNNABLE),
+    };
+    executable::describe_program(stack, &image, bias, path);
+    // Where this is not allowed the program still runs; docs/kernel-support.md says what it may notice.
+    let _ = executable::announce_program(stack, &image, bias, path, &file);
+    supervised(stack, path, Some(&file), asked)
+}
+
+fn execute_untouched(stack: &InitialStack, path: &CStr) -> Errno {
+    let null = |strings: &[*const core::ffi::c_char]| {
+        // SAFETY: the kernel ends both vectors with a null pointer, one behind the last string.
+        unsafe { NullTerminated::new(core::slice::from_raw_parts(strings.as_ptr(), strings.len() + 1)) }
+    };
+    sys::execute(path, &null(stack.arguments()), &null(stack.environment()))
+}
+
+/// Makes the program part of a tree and maps the loader that its supervisor chose; or falls back.
+fn supervised(stack: &InitialStack, path: &CStr, file: Option<&Descriptor>, asked: Supervisor<'_>) -> Loader {
+    let trouble = |errno| fallback(stack, path, Some((supervisor::path(stack, asked), errno)));
+    let socket = match supervisor::connect(stack, asked) {
+        Ok(socket) => socket,
+        Err(errno) => return trouble(errno),
+    };
+    let mut mailbox = Mailbox::new();
+    match supervisor::ask(&socket, path, file, &mut mailbox) {
+        Ok((Answer::Welcome(welcome), Some(loader))) => match join(&socket, &welcome, &loader) {
+            Ok(loader) => loader,
+            Err(errno) => trouble(errno),
+        },
+        Ok((Answer::Refusal(refusal), _)) => {
+            if !refusal.message.is_empty() {
+                complain(&[refusal.message]);
+            }
+            if refusal.exit_code != 0 {
+                sys::exit(i32::from(refusal.exit_code));
+            }
+            fallback(stack, path, None)
+        }
+        Ok((Answer::Welcome(_), None)) => trouble(EPROTO),
+        Err(errno) => trouble(errno),
+    }
+}
+
+/// Maps the loader, installs the filter that knows it by its place, hands the listener over.
+fn join(socket: &Descriptor, welcome: &Welcome<'_>, loader: &Descriptor) -> Result<Loader, Errno> {
+    let loader = load(loader, Place::At(welcome.loader_base)).map_err(|_| EPROTO)?;
+    sys::permit_reader(welcome.supervisor_pid);
+    let listener = if welcome.filter.is_empty() {
+        Ok(None)
+    } else {
+        sys::install_filter(welcome.filter, welcome.filter_flags).map(Some)
+    };
+    // From here on there is nothing to fall back to: if the supervisor has just gone, opens that it would have
+    // answered fail, and the loader's own message follows.
+    let _ = supervisor::report(socket, &listener);
+    Ok(loader)
+}
+
+fn load(file: &Descriptor, place: Place) -> Result<Loader, map::MapError> {
+    let head = Head::read(file)?;
+    let image = head.image()?;
+    let bias = map::map_image(file, &image, place)?;
+    Ok(Loader { bias, entry: image.entry.wrapping_add(bias) })
+}
+
+/// Without a supervisor: the loader that `NIX_LD` names, or the compiled-in one, or the end.
+fn fallback(stack: &InitialStack, path: &CStr, trouble: Option<(&CStr, Errno)>) -> Loader {
+    let trusted = stack.auxiliary(AT_SECURE) == Some(0);
+    // The per-system name replaces the generic one, as in nix-ld.
+    let named = stack.variable("NIX_LD_x86_64_linux").or_else(|| stack.variable("NIX_LD"));
+    let loader_path = named.filter(|_| trusted).unwrap_or(COMPILED_IN_LOADER);
+    let loaded = sys::open(loader_path)
+        .map_err(describe)
+        .and_then(|file| load(&file, Place::Anywhere).map_err(map::MapError::message));
+    let guarded = stack.variable(sonde_interp::handoff::GUARD_VARIABLE).is_some();
+    match (loaded, trouble) {
+        (Ok(loader), Some((supervisor, errno))) if trusted && !guarded => {
+            complain(&[
+                b"no supervisor at ",
+                supervisor.to_bytes(),
+                b" (",
+                describe(errno),
+                b"); ",
+                path.to_bytes(),
+                b" runs under ",
+                loader_path.to_bytes(),
+                b", without the libraries that Sonde would provide",
+            ]);
+            loader
+        }
+        (Ok(loader), _) => loader,
+        (Err(reason), trouble) => {
+            let (supervisor, errno) =
+                trouble.map_or((c"".to_bytes(), 0), |(at, errno)| (at.to_bytes(), errno));
+            let [no, open, why, close]: [&[u8]; 4] = if supervisor.is_empty() {
+                [b"", b"", b"", b""]
+            } else {
+                [b"no supervisor at ", b" (", describe(errno), b") and "]
+            };
+            complain(&[
+                b"cannot run ",
+                path.to_bytes(),
+                b": ",
+                no,
+                supervisor,
+                open,
+                why,
+                close,
+                b"no loader at ",
+                loader_path.to_bytes(),
+                b" (",
+                reason,
+                b"); set NIX_LD to an ld-linux-x86-64.so.2, or install sonde",
+            ]);
+            sys::exit(NOT_FOUND)
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Finds a supervisor or starts one, and asks it how this program is to be started.
+
+use core::ffi::{CStr, c_char};
+use core::slice;
+
+use linux_raw_sys::errno::{EBADF, EPROTO};
+use linux_raw_sys::general::{
+    MAP_ANONYMOUS, MAP_PRIVATE, O_CLOEXEC, O_RDONLY, O_RDWR, PROT_READ, PROT_WRITE,
+};
+use sonde_interp::command::Supervisor;
+use sonde_interp::handoff::{
+    Answer, CALL_DIRFD, CALL_PATH, GUARD_VARIABLE, Hello, Listener, MAX_MESSAGE, SUPERVISE, SUPERVISOR_FD,
+};
+use sonde_interp::stack::InitialStack;
+
+use crate::sys::{self, Descriptor, Errno, Fork, NullTerminated};
+
+/// A message and what came with it; the buffer outlives what is read from it.
+pub(crate) struct Mailbox {
+    buffer: [u8; MAX_MESSAGE],
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> Self {
+        Self { buffer: [0; MAX_MESSAGE] }
+    }
+}
+
+/// The path at which a supervisor is looked for unless one is there already.
+pub(crate) fn path<'a>(stack: &InitialStack, asked: Supervisor<'a>) -> &'a CStr {
+    const COMPILED_IN: &CStr = nul_terminated(concat!(env!("SONDE_DEFAULT_SUPERVISOR"), "\0"));
+    match asked {
+        Supervisor::Path(path) => path,
+        _ => stack.variable("SONDE_SUPERVISOR").unwrap_or(COMPILED_IN),
+    }
+}
+
+pub(crate) const fn nul_terminated(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("a compiled-in path holds a NUL"),
+    }
+}
+
+/// Connects to the supervisor: the one that was named by descriptor, the one whose tree this process belongs
+/// to already, or else a new one.
+pub(crate) fn connect(stack: &InitialStack, asked: Supervisor<'_>) -> Result<Descriptor, Errno> {
+    if let Supervisor::Socket(number) = asked {
+        // A copy with close-on-exec; the inherited one goes when `inherited` does.
+        let inherited = Descriptor::inherited(number);
+        return sys::duplicate_above(&inherited, 0);
+    }
+    match sys::open_at(CALL_DIRFD, CALL_PATH, O_RDONLY | O_CLOEXEC) {
+        Ok(socket) => Ok(socket),
+        // EBADF is the kernel's own answer: this process is in no tree. ENOSYS: the tree's supervisor is gone
+        // (seccomp_unotify(2)); its filter stays, but a new listener may be had.
+        Err(_) => start(stack, path(stack, asked)),
+    }
+}
+
+/// Says hello and waits for the answer, which may take as long as a download.
+pub(crate) fn ask<'m>(
+    socket: &Descriptor,
+    program: &CStr,
+    file: Option<&Descriptor>,
+    mailbox: &'m mut Mailbox,
+) -> Result<(Answer<'m>, Option<Descriptor>), Errno> {
+    // A path longer than a message can only be a lie: execve(2) takes at most PATH_MAX bytes.
+    let program = program.to_bytes();
+    let hello = Hello { pid: sys::process_id(), direct: file.is_some(), program };
+    let length = hello.encode(&mut mailbox.buffer).map_err(|_| EPROTO)?;
+    sys::send(socket, &mailbox.buffer[..length], file)?;
+    let (message, descriptor) = sys::receive(socket, &mut mailbox.buffer)?;
+    let answer = Answer::decode(message).map_err(|_| EPROTO)?;
+    Ok((answer, descriptor))
+}
+
+/// Tells the supervisor what became of the filter; hands the listener over.
+pub(crate) fn report(socket: &Descriptor, result: &Result<Option<Descriptor>, Errno>) -> Result<(), Errno> {
+    let mut buffer = [0; 64];
+    let (errno, listener) = match result {
+        Ok(listener) => (0, listener.as_ref()),
+        Err(errno) => (*errno, None),
+    };
+    let length = Listener { errno }.encode(&mut buffer).map_err(|_| EPROTO)?;
+    sys::send(socket, &buffer[..length], listener)
+}
+
+/// Starts a supervisor by double fork: the program must never meet a child that it did not make.
+fn start(stack: &InitialStack, path: &CStr) -> Result<Descriptor, Errno> {
+    if stack.variable(GUARD_VARIABLE).is_some() {
+        // This *is* a supervisor, or one of its helpers, that needs an interpreter.
+        return Err(EBADF);
+    }
+    sys::executable(path)?;
+    let (ours, theirs) = sys::socket_pair()?;
+    sys::without_adopting(|| match sys::fork()? {
+        Fork::Parent(child) => sys::wait(child).map(drop),
+        Fork::Child => {
+            if let Ok(Fork::Child) = sys::fork() {
+                become_supervisor(stack, path, &theirs);
+            }
+            sys::exit(0)
+        }
+    })?;
+    Ok(ours)
+}
+
+/// In the grandchild: keeps nothing of the program's but its environment, and executes the supervisor.
+/// The end of the socket tells the parent when that fails.
+fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor) {
+    const GUARD: &CStr = c"SONDE_STARTING_SUPERVISOR=1";
+    const _: () = assert!(GUARD.count_bytes() == GUARD_VARIABLE.len() + 2);
+    sys::leave_session();
+    // Out of the way of the numbers below, which may be open or not.
+    let Ok(socket) = sys::duplicate_above(socket, SUPERVISOR_FD + 1) else { return };
+    if sys::duplicate_to(socket.number(), SUPERVISOR_FD).is_err() {
+        return;
+    }
+    if let Ok(null) = sys::open_at(0, c"/dev/null", O_RDWR | O_CLOEXEC) {
+        for standard in 0..SUPERVISOR_FD {
+            let _ = sys::duplicate_to(null.number(), standard);
+        }
+        core::mem::forget(null); // it may have got a number that is standard now
+    }
+    sys::close_from(SUPERVISOR_FD + 1);
+
+    let arguments = [c"sonde".as_ptr(), SUPERVISE.as_ptr(), core::ptr::null()];
+    let Ok(environment) = supervisor_environment(stack, GUARD) else { return };
+    // SAFETY: both vectors were just built with a null at their end.
+    unsafe {
+        sys::execute(path, &NullTerminated::new(&arguments), &NullTerminated::new(environment));
+    }
+}
+
+/// The program's environment without what is meant for its loader (`LD_*`), and with the guard.
+fn supervisor_environment(
+    stack: &InitialStack,
+    guard: &'static CStr,
+) -> Result<&'static [*const c_char], Errno> {
+    let room = stack.environment().len() + 2;
+    let bytes = (room * size_of::<*const c_char>()) as u64;
+    let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+    // SAFETY: an anonymous mapping anywhere replaces nothing; zeroed memory is an array of null pointers.
+    let vector: &'static mut [*const c_char] = unsafe {
+        let address = sys::map(0, bytes, protection, flags, None)?;
+        slice::from_raw_parts_mut(address as *mut *const c_char, room)
+    };
+    let kept = stack.variables().filter(|entry| !entry.to_bytes().starts_with(b"LD_"));
+    let mut length = 0;
+    for entry in kept.chain([guard]) {
+        vector[length] = entry.as_ptr();
+        length += 1;
+    }
+    Ok(&vector[..=length])
+}

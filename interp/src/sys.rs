@@ -1,0 +1,430 @@
+//! The system calls that the shim makes, as functions that cannot be given a wrong pointer.
+//!
+//! Errors are errno numbers. Everything is restarted after a signal where that is harmless: handlers do not
+//! exist this early, but a stop and continue can interrupt a call (signal(7)).
+
+use core::ffi::CStr;
+use core::ptr;
+
+use linux_raw_sys::ctypes::c_int;
+use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, EMSGSIZE, ENOTCONN};
+use linux_raw_sys::general::{
+    __NR_clone, __NR_close, __NR_close_range, __NR_dup2, __NR_execve, __NR_exit_group, __NR_faccessat,
+    __NR_fcntl, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_openat, __NR_prctl,
+    __NR_pread64, __NR_recvmsg, __NR_seccomp, __NR_sendmsg, __NR_setsid, __NR_socketpair, __NR_wait4,
+    __NR_write, __WALL, AT_FDCWD, F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE,
+    O_CLOEXEC, O_RDONLY, X_OK, iovec,
+};
+use linux_raw_sys::net::{
+    AF_UNIX, MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, cmsghdr, msghdr,
+};
+use linux_raw_sys::prctl::{
+    PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER, PR_SET_MM, PR_SET_MM_MAP, PR_SET_NAME,
+    PR_SET_NO_NEW_PRIVS, PR_SET_PTRACER, prctl_mm_map,
+};
+
+use crate::arch::{self, syscall};
+
+/// An errno (errno(3)).
+pub(crate) type Errno = u32;
+
+/// `SECCOMP_SET_MODE_FILTER`, linux/seccomp.h.
+const SECCOMP_SET_MODE_FILTER: usize = 1;
+
+const SOCK_CLOEXEC: u32 = 0o2_000_000;
+
+/// A descriptor of this process, closed when dropped.
+#[derive(Debug)]
+pub(crate) struct Descriptor(i32);
+
+impl Descriptor {
+    /// Takes over a descriptor that this process inherited.
+    pub(crate) fn inherited(number: i32) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn number(&self) -> i32 {
+        self.0
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: no pointers.
+        let _ = unsafe { call(__NR_close, [self.0 as usize, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// # Safety
+/// That of the system call.
+unsafe fn call(number: u32, arguments: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: the caller's.
+    match unsafe { syscall(number, arguments) } {
+        error @ -4095..=-1 => Err(error.unsigned_abs() as Errno),
+        value => Ok(value as usize),
+    }
+}
+
+fn restarted(mut attempt: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    loop {
+        match attempt() {
+            Err(EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Opens a file for reading.
+pub(crate) fn open(path: &CStr) -> Result<Descriptor, Errno> {
+    open_at(AT_FDCWD, path, O_RDONLY | O_CLOEXEC)
+}
+
+/// openat(2), with any directory descriptor.
+pub(crate) fn open_at(directory: i32, path: &CStr, flags: u32) -> Result<Descriptor, Errno> {
+    let arguments = [directory as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0];
+    // SAFETY: `path` is NUL-terminated and only read.
+    restarted(|| unsafe { call(__NR_openat, arguments) }).map(|number| Descriptor(number as i32))
+}
+
+/// May this file be executed by this process?
+pub(crate) fn executable(path: &CStr) -> Result<(), Errno> {
+    let arguments = [AT_FDCWD as usize, path.as_ptr() as usize, X_OK as usize, 0, 0, 0];
+    // SAFETY: `path` is NUL-terminated and only read.
+    unsafe { call(__NR_faccessat, arguments) }.map(drop)
+}
+
+/// Reads from `offset` until `buffer` is full or the file ends; returns the number of bytes.
+pub(crate) fn read_at(file: &Descriptor, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let rest = &mut buffer[filled..];
+        let arguments =
+            [file.0 as usize, rest.as_mut_ptr() as usize, rest.len(), offset as usize + filled, 0, 0];
+        // SAFETY: the kernel writes at most `rest.len()` bytes to `rest`.
+        match restarted(|| unsafe { call(__NR_pread64, arguments) })? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+/// Writes to a descriptor; short writes and errors are nobody's business any more.
+pub(crate) fn write(descriptor: i32, bytes: &[u8]) {
+    let arguments = [descriptor as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0];
+    // SAFETY: the kernel reads at most `bytes.len()` bytes.
+    let _ = restarted(|| unsafe { call(__NR_write, arguments) });
+}
+
+/// mmap(2); returns the address.
+///
+/// # Safety
+/// With `MAP_FIXED` nothing that is still used may lie in the range.
+pub(crate) unsafe fn map(
+    address: u64,
+    length: u64,
+    protection: u32,
+    flags: u32,
+    file: Option<(&Descriptor, u64)>,
+) -> Result<u64, Errno> {
+    let (number, offset) = file.map_or((-1, 0), |(file, offset)| (file.0, offset));
+    let arguments = [
+        address as usize,
+        length as usize,
+        protection as usize,
+        flags as usize,
+        number as usize,
+        offset as usize,
+    ];
+    // SAFETY: the caller's.
+    unsafe { call(__NR_mmap, arguments) }.map(|address| address as u64)
+}
+
+/// Changes the protection of pages.
+///
+/// # Safety
+/// Nobody may rely on the protection that they had.
+pub(crate) unsafe fn protect(address: u64, length: u64, protection: u32) -> Result<(), Errno> {
+    // SAFETY: the caller's.
+    unsafe { call(__NR_mprotect, [address as usize, length as usize, protection as usize, 0, 0, 0]) }
+        .map(drop)
+}
+
+/// Moves pages over others in one step (`MREMAP_FIXED`, mremap(2)).
+///
+/// # Safety
+/// The pages at `to` must not be missed.
+pub(crate) unsafe fn move_pages(from: u64, length: u64, to: u64) -> Result<(), Errno> {
+    let flags = (MREMAP_MAYMOVE | MREMAP_FIXED) as usize;
+    let arguments = [from as usize, length as usize, length as usize, flags, to as usize, 0];
+    // SAFETY: the caller's.
+    unsafe { call(__NR_mremap, arguments) }.map(drop)
+}
+
+/// A random number for addresses; 0 where the kernel has none to give without waiting.
+pub(crate) fn random() -> u64 {
+    let mut value = 0_u64;
+    let arguments = [(&raw mut value) as usize, size_of::<u64>(), GRND_NONBLOCK as usize, 0, 0, 0];
+    // SAFETY: the kernel writes 8 bytes to `value`.
+    let _ = unsafe { call(__NR_getrandom, arguments) };
+    value
+}
+
+/// This process's id.
+pub(crate) fn process_id() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { call(__NR_getpid, [0; 6]) }.map_or(0, |id| id as u32)
+}
+
+/// A connected pair of sockets that keep datagrams whole and in order.
+pub(crate) fn socket_pair() -> Result<(Descriptor, Descriptor), Errno> {
+    let mut pair = [0_i32; 2];
+    let kind = (SOCK_SEQPACKET | SOCK_CLOEXEC) as usize;
+    // SAFETY: the kernel writes two descriptors to `pair`.
+    unsafe { call(__NR_socketpair, [AF_UNIX as usize, kind, 0, pair.as_mut_ptr() as usize, 0, 0]) }?;
+    Ok((Descriptor(pair[0]), Descriptor(pair[1])))
+}
+
+/// Space for one descriptor beside a message, aligned as `struct cmsghdr` wants it (cmsg(3)).
+#[repr(C)]
+struct RightsBuffer {
+    header: cmsghdr,
+    descriptor: c_int,
+    padding: c_int,
+}
+
+const RIGHTS_LENGTH: usize = size_of::<cmsghdr>() + size_of::<c_int>();
+
+fn message(vector: &mut iovec, control: Option<&mut RightsBuffer>) -> msghdr {
+    let control_length = if control.is_some() { size_of::<RightsBuffer>() } else { 0 };
+    msghdr {
+        msg_name: ptr::null_mut(),
+        msg_namelen: 0,
+        msg_iov: (&raw mut *vector).cast(),
+        msg_iovlen: 1,
+        msg_control: control.map_or(ptr::null_mut(), |control| (&raw mut *control).cast()),
+        msg_controllen: control_length,
+        msg_flags: 0,
+    }
+}
+
+/// Sends one message, with a descriptor if there is one.
+pub(crate) fn send(socket: &Descriptor, bytes: &[u8], descriptor: Option<&Descriptor>) -> Result<(), Errno> {
+    let mut vector = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() as _ };
+    let mut control = RightsBuffer {
+        header: cmsghdr {
+            cmsg_len: RIGHTS_LENGTH,
+            cmsg_level: SOL_SOCKET as c_int,
+            cmsg_type: SCM_RIGHTS as c_int,
+        },
+        descriptor: descriptor.map_or(-1, Descriptor::number),
+        padding: 0,
+    };
+    let header = message(&mut vector, descriptor.is_some().then_some(&mut control));
+    let arguments = [socket.0 as usize, (&raw const header) as usize, MSG_NOSIGNAL as usize, 0, 0, 0];
+    // SAFETY: header, vector, control and bytes outlive the call and are only read.
+    restarted(|| unsafe { call(__NR_sendmsg, arguments) }).map(drop)
+}
+
+/// Receives one message and the descriptor beside it. A closed socket is `ENOTCONN`.
+pub(crate) fn receive<'b>(
+    socket: &Descriptor,
+    buffer: &'b mut [u8],
+) -> Result<(&'b [u8], Option<Descriptor>), Errno> {
+    let mut vector = iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() as _ };
+    let mut control = RightsBuffer {
+        header: cmsghdr { cmsg_len: 0, cmsg_level: 0, cmsg_type: 0 },
+        descriptor: -1,
+        padding: 0,
+    };
+    let mut header = message(&mut vector, Some(&mut control));
+    let arguments = [socket.0 as usize, (&raw mut header) as usize, MSG_CMSG_CLOEXEC as usize, 0, 0, 0];
+    // SAFETY: the kernel writes to header, control and buffer only, within the lengths given.
+    let length = restarted(|| unsafe { call(__NR_recvmsg, arguments) })?;
+    let attached = header.msg_controllen >= RIGHTS_LENGTH
+        && control.header.cmsg_type == SCM_RIGHTS as c_int
+        && control.descriptor >= 0;
+    let descriptor = attached.then_some(Descriptor(control.descriptor));
+    match length {
+        0 => Err(ENOTCONN),
+        _ if header.msg_flags & linux_raw_sys::net::MSG_TRUNC != 0 => Err(EMSGSIZE),
+        _ => Ok((&buffer[..length], descriptor)),
+    }
+}
+
+/// `struct sock_fprog`, linux/filter.h.
+#[repr(C)]
+struct FilterProgram {
+    rows: u16,
+    filter: *const u8,
+}
+
+/// Installs a filter given as `struct sock_filter` rows; returns the listener. `no_new_privs` is set only
+/// when the kernel insists (seccomp(2): without `CAP_SYS_ADMIN`), since it takes privilege from setuid
+/// children.
+pub(crate) fn install_filter(rows: &[u8], flags: u32) -> Result<Descriptor, Errno> {
+    let rows_count = u16::try_from(rows.len() / 8).map_err(|_| EINVAL)?;
+    let program = FilterProgram { rows: rows_count, filter: rows.as_ptr() };
+    let arguments = [SECCOMP_SET_MODE_FILTER, flags as usize, (&raw const program) as usize, 0, 0, 0];
+    // SAFETY: the kernel copies the rows, whose number is given beside them.
+    let install = || unsafe { call(__NR_seccomp, arguments) };
+    let listener = match install() {
+        Err(EACCES) => {
+            // SAFETY: no pointers.
+            unsafe { call(__NR_prctl, [PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0, 0]) }?;
+            install()
+        }
+        result => result,
+    };
+    listener.map(|number| Descriptor(number as i32))
+}
+
+/// Lets the supervisor read this process's memory where Yama restricts that to ancestors (prctl(2)); where
+/// there is no Yama the kernel says `EINVAL`, and nothing is lost.
+pub(crate) fn permit_reader(process: u32) {
+    // SAFETY: no pointers.
+    let _ = unsafe { call(__NR_prctl, [PR_SET_PTRACER as usize, process as usize, 0, 0, 0, 0]) };
+}
+
+/// Sets the name that `ps` shows: at most 15 bytes of the program's file name, as execve(2) does.
+pub(crate) fn set_name(name: &CStr) {
+    // SAFETY: the kernel reads up to 16 bytes or the NUL, whichever comes first.
+    let _ = unsafe { call(__NR_prctl, [PR_SET_NAME as usize, name.as_ptr() as usize, 0, 0, 0, 0]) };
+}
+
+/// Tells the kernel what this process's memory holds now, `/proc/self/exe` included.
+///
+/// Needs `CAP_SYS_RESOURCE` or, in the process's own user namespace, `CAP_CHECKPOINT_RESTORE`: an ordinary
+/// user has neither, but may make a user namespace in which a child that shares this memory has it.
+///
+/// # Safety
+/// `map` must be truthful.
+pub(crate) unsafe fn set_memory_map(map: &prctl_mm_map) -> Result<(), Errno> {
+    let arguments = [
+        PR_SET_MM as usize,
+        PR_SET_MM_MAP as usize,
+        ptr::from_ref(map) as usize,
+        size_of::<prctl_mm_map>(),
+        0,
+        0,
+    ];
+    // SAFETY: the kernel reads the structure; that it is truthful is the caller's promise, also below.
+    if unsafe { call(__NR_prctl, arguments) }.is_ok() {
+        return Ok(());
+    }
+    // SAFETY: as above.
+    let child = unsafe { arch::set_memory_map_from_namespace(map) };
+    if child < 0 {
+        return Err(child.unsigned_abs() as Errno);
+    }
+    match wait(child as usize)? {
+        0 => Ok(()),
+        status => Err((status >> 8) & 0xff),
+    }
+}
+
+/// In which of the two processes after [`fork`] this is.
+pub(crate) enum Fork {
+    Parent(usize),
+    Child,
+}
+
+/// Makes a copy of this process whose end raises no signal in this one.
+pub(crate) fn fork() -> Result<Fork, Errno> {
+    // SAFETY: without CLONE_VM the child has its own copy of everything, the stack included.
+    match unsafe { call(__NR_clone, [0; 6]) }? {
+        0 => Ok(Fork::Child),
+        child => Ok(Fork::Parent(child)),
+    }
+}
+
+/// Waits for a child made by [`fork`]; returns its wait status.
+pub(crate) fn wait(child: usize) -> Result<u32, Errno> {
+    let mut status = 0_u32;
+    let arguments = [child, (&raw mut status) as usize, __WALL as usize, 0, 0, 0];
+    // SAFETY: the kernel writes the status.
+    restarted(|| unsafe { call(__NR_wait4, arguments) })?;
+    Ok(status)
+}
+
+/// Ends this process.
+pub(crate) fn exit(status: i32) -> ! {
+    loop {
+        // SAFETY: no pointers; does not return.
+        let _ = unsafe { call(__NR_exit_group, [status as usize, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Runs `work` while this process adopts no orphans, so that the grandchild of a double fork becomes
+/// somebody else's (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
+pub(crate) fn without_adopting<T>(work: impl FnOnce() -> T) -> T {
+    let mut adopts = 0_i32;
+    // SAFETY: the kernel writes an int.
+    let _ = unsafe {
+        call(__NR_prctl, [PR_GET_CHILD_SUBREAPER as usize, (&raw mut adopts) as usize, 0, 0, 0, 0])
+    };
+    if adopts == 0 {
+        return work();
+    }
+    let set = |value: usize| {
+        // SAFETY: no pointers.
+        let _ = unsafe { call(__NR_prctl, [PR_SET_CHILD_SUBREAPER as usize, value, 0, 0, 0, 0]) };
+    };
+    set(0);
+    let result = work();
+    set(1);
+    result
+}
+
+/// Leaves the session, so that the terminal's signals do not reach this process.
+pub(crate) fn leave_session() {
+    // SAFETY: no pointers.
+    let _ = unsafe { call(__NR_setsid, [0; 6]) };
+}
+
+/// Makes `to` refer to what `from` refers to, without close-on-exec.
+pub(crate) fn duplicate_to(from: i32, to: i32) -> Result<(), Errno> {
+    if from == to {
+        // dup2 onto itself would keep close-on-exec.
+        // SAFETY: no pointers.
+        return unsafe { call(__NR_fcntl, [from as usize, F_SETFD as usize, 0, 0, 0, 0]) }.map(drop);
+    }
+    // SAFETY: no pointers.
+    unsafe { call(__NR_dup2, [from as usize, to as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// A copy of a descriptor with a number of at least `least`.
+pub(crate) fn duplicate_above(descriptor: &Descriptor, least: i32) -> Result<Descriptor, Errno> {
+    // SAFETY: no pointers.
+    unsafe { call(__NR_fcntl, [descriptor.0 as usize, F_DUPFD_CLOEXEC as usize, least as usize, 0, 0, 0]) }
+        .map(|number| Descriptor(number as i32))
+}
+
+/// Closes every descriptor from `first` on (close_range(2), Linux 5.9).
+pub(crate) fn close_from(first: i32) {
+    // SAFETY: no pointers.
+    let _ = unsafe { call(__NR_close_range, [first as usize, u32::MAX as usize, 0, 0, 0, 0]) };
+}
+
+/// Becomes another program; returns only the error.
+pub(crate) fn execute(
+    path: &CStr,
+    arguments: &NullTerminated<'_>,
+    environment: &NullTerminated<'_>,
+) -> Errno {
+    let call_arguments =
+        [path.as_ptr() as usize, arguments.0.as_ptr() as usize, environment.0.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: both vectors end with a null pointer and hold NUL-terminated strings (`NullTerminated`).
+    unsafe { call(__NR_execve, call_arguments) }.err().unwrap_or(0)
+}
+
+/// A vector of C strings as execve(2) wants it.
+pub(crate) struct NullTerminated<'a>(&'a [*const core::ffi::c_char]);
+
+impl<'a> NullTerminated<'a> {
+    /// # Safety
+    /// The last element must be null, all others valid C strings.
+    pub(crate) unsafe fn new(pointers: &'a [*const core::ffi::c_char]) -> Self {
+        Self(pointers)
+    }
+}

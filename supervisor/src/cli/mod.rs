@@ -1,0 +1,31 @@
+//! The command line: one file a subcommand; what was typed is `args`, what it means is theirs.
+
+mod args;
+mod exit_code;
+mod index;
+mod logging;
+mod run;
+mod supervise;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+/// Parses the command line, does what it says, and returns how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(program) => run::run(&program),
+        Command::Trace(program) => trace::trace(&program),
+        Command::Index(command) => index::index(&command),
+        Command::Supervise => supervise::supervise(),
+    }
+}
+
+/// Prints an error to stderr, as all of ours are printed.
+fn complain(error: &dyn std::fmt::Display) {
+    eprintln!("sonde: {error}");
+}

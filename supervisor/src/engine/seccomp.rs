@@ -1,0 +1,59 @@
+//! The seccomp engine: the kernel stops a thread of the tree at a call that the filter names, and tells us.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use tracing::debug;
+
+use super::Engine;
+use crate::guest::notification::{Call, Notification, Responder};
+use crate::guest::remote::Thread;
+use crate::sys::seccomp_notify::Listener;
+
+/// Traps by user notification (seccomp_unotify(2)).
+pub(crate) struct SeccompEngine {
+    listener: Arc<Listener>,
+}
+
+impl SeccompEngine {
+    /// Takes the listener of a tree's filter.
+    pub(crate) fn new(listener: OwnedFd) -> Self {
+        let listener = Listener::new(listener);
+        if !listener.wake_up_synchronously() {
+            debug!("this kernel (before 6.6) wakes the supervisor the slow way");
+        }
+        Self { listener: Arc::new(listener) }
+    }
+}
+
+impl Engine for SeccompEngine {
+    fn next(&mut self) -> io::Result<Option<Notification>> {
+        let Some(trap) = self.listener.receive()? else { return Ok(None) };
+        let call = Call::from_registers(trap.syscall, &trap.arguments);
+        Ok(Some(Notification::new(self.listener.clone(), trap.id, Thread::new(trap.thread), call)))
+    }
+}
+
+impl Responder for Listener {
+    fn let_through(&self, id: u64) -> io::Result<()> {
+        Self::let_through(self, id)
+    }
+
+    fn return_descriptor(&self, id: u64, descriptor: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<()> {
+        Self::return_descriptor(self, id, descriptor, close_on_exec)
+    }
+
+    fn return_value(&self, id: u64, value: i64) -> io::Result<()> {
+        Self::return_value(self, id, value)
+    }
+
+    fn fail(&self, id: u64, errno: Errno) -> io::Result<()> {
+        Self::fail(self, id, errno)
+    }
+
+    fn is_waiting(&self, id: u64) -> bool {
+        Self::is_waiting(self, id)
+    }
+}

@@ -1,0 +1,177 @@
+//! The narrow filter: only the loader's own opens are trapped (BPF as in seccomp(2)).
+//!
+//! The loader is recognised by the instruction pointer, which libseccomp cannot match on; hence raw rows. The
+//! program's own system calls run through eight rows, its own opens through nine.
+
+use std::mem::offset_of;
+use std::ops::Range;
+
+use sonde_interp::handoff::CALL_DIRFD;
+
+// linux/bpf_common.h, linux/seccomp.h, linux/audit.h
+const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+const ALLOW: u32 = 0x7fff_0000;
+const USER_NOTIF: u32 = 0x7fc0_0000;
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+
+/// `struct seccomp_data`, linux/seccomp.h.
+#[repr(C)]
+struct Data {
+    number: u32,
+    architecture: u32,
+    instruction_pointer: u64,
+    arguments: [u64; 6],
+}
+
+const NUMBER: usize = offset_of!(Data, number);
+const ARCHITECTURE: usize = offset_of!(Data, architecture);
+const POINTER_LOW: usize = offset_of!(Data, instruction_pointer);
+const POINTER_HIGH: usize = POINTER_LOW + 4;
+const FIRST_ARGUMENT_LOW: usize = offset_of!(Data, arguments);
+
+/// Where the parts of the program start, as row numbers.
+const OPENAT: u8 = 7;
+const STAT: u8 = 9;
+const LOADER: u8 = 11;
+const PASS: u8 = 16;
+const TRAP: u8 = 17;
+const ROWS: usize = 18;
+
+/// One `struct sock_filter`: operation, where to go on when its test holds and when not, operand.
+struct Row(u16, u8, u8, u32);
+
+/// The filter for a loader mapped at `loader`, as `struct sock_filter` rows of 8 bytes each.
+///
+/// A range that crosses a 4 GiB boundary is trapped up to the boundary only; the supervisor chooses none such.
+pub(crate) fn narrow(loader: &Range<u64>) -> Vec<u8> {
+    let (start, end) = (loader.start, loader.end.min(loader.start | 0xffff_ffff));
+    let (high, low_start, low_end) = ((start >> 32) as u32, start as u32, end as u32);
+    let number = |syscall: i64| syscall as u32;
+    let program: [Row; ROWS] = [
+        // i386 and x32 calls of the same process have other numbers, and their loaders are not ours.
+        Row(LOAD, 0, 0, ARCHITECTURE as u32),
+        Row(JUMP_EQUAL, 2, PASS, AUDIT_ARCH_X86_64),
+        Row(LOAD, 0, 0, NUMBER as u32),
+        Row(JUMP_EQUAL, OPENAT, 4, number(libc::SYS_openat)),
+        Row(JUMP_EQUAL, STAT, 5, number(libc::SYS_newfstatat)),
+        Row(JUMP_EQUAL, LOADER, 6, number(libc::SYS_open)),
+        Row(JUMP_EQUAL, LOADER, PASS, number(libc::SYS_openat2)),
+        // OPENAT: a call to the supervisor is trapped wherever it comes from.
+        Row(LOAD, 0, 0, FIRST_ARGUMENT_LOW as u32),
+        Row(JUMP_EQUAL, TRAP, LOADER, CALL_DIRFD.cast_unsigned()),
+        // STAT: glibc 2.44 looks whether its cache has changed. Looking at an open file, which glibc does with each
+        // library, is none of our business.
+        Row(LOAD, 0, 0, FIRST_ARGUMENT_LOW as u32),
+        Row(JUMP_EQUAL, LOADER, PASS, libc::AT_FDCWD.cast_unsigned()),
+        // LOADER: is the instruction one of the loader's?
+        Row(LOAD, 0, 0, POINTER_HIGH as u32),
+        Row(JUMP_EQUAL, LOADER + 2, PASS, high),
+        Row(LOAD, 0, 0, POINTER_LOW as u32),
+        Row(JUMP_AT_LEAST, LOADER + 4, PASS, low_start),
+        Row(JUMP_AT_LEAST, PASS, TRAP, low_end),
+        Row(RETURN, 0, 0, ALLOW),
+        Row(RETURN, 0, 0, USER_NOTIF),
+    ];
+    let mut bytes = Vec::with_capacity(ROWS * 8);
+    for (index, Row(code, then, otherwise, operand)) in (0_u8..).zip(program) {
+        // The kernel wants distances from the next row.
+        let distance = |to: u8| to.saturating_sub(index + 1);
+        bytes.extend_from_slice(&code.to_le_bytes());
+        bytes.extend_from_slice(&[distance(then), distance(otherwise)]);
+        bytes.extend_from_slice(&operand.to_le_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOADER_AT: Range<u64> = 0x7e95_1234_5000..0x7e95_1237_c000;
+    const INSIDE: u64 = 0x7e95_1235_0123;
+    const AT_FDCWD: u64 = 0xffff_ff9c;
+
+    /// Interprets a filter as the kernel does (classic BPF over `struct seccomp_data`).
+    fn verdict(filter: &[u8], number: i64, architecture: u32, pointer: u64, first: u64) -> u32 {
+        let mut data = Vec::new();
+        data.extend_from_slice(&(number as u32).to_le_bytes());
+        data.extend_from_slice(&architecture.to_le_bytes());
+        data.extend_from_slice(&pointer.to_le_bytes());
+        data.extend_from_slice(&first.to_le_bytes());
+        let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let (mut row, mut register) = (0, 0);
+        loop {
+            let bytes = &filter[row * 8..row * 8 + 8];
+            let operand = word(bytes, 4);
+            let jump = |holds: bool| usize::from(if holds { bytes[2] } else { bytes[3] });
+            row += 1;
+            match u16::from_le_bytes([bytes[0], bytes[1]]) {
+                LOAD => register = word(&data, operand as usize),
+                JUMP_EQUAL => row += jump(register == operand),
+                JUMP_AT_LEAST => row += jump(register >= operand),
+                RETURN => return operand,
+                code => panic!("unknown operation {code:#x}"),
+            }
+        }
+    }
+
+    fn of(number: i64, pointer: u64, first: u64) -> u32 {
+        verdict(&narrow(&LOADER_AT), number, AUDIT_ARCH_X86_64, pointer, first)
+    }
+
+    #[test]
+    fn the_loaders_opens_are_trapped() {
+        for number in [libc::SYS_openat, libc::SYS_open, libc::SYS_openat2, libc::SYS_newfstatat] {
+            assert_eq!(of(number, INSIDE, AT_FDCWD), USER_NOTIF);
+            assert_eq!(of(number, LOADER_AT.start, AT_FDCWD), USER_NOTIF);
+            assert_eq!(of(number, LOADER_AT.end - 1, AT_FDCWD), USER_NOTIF);
+        }
+    }
+
+    #[test]
+    fn everybody_elses_opens_are_not() {
+        let elsewhere = [0, 0x40_0000, LOADER_AT.start - 1, LOADER_AT.end, INSIDE + (1 << 32), u64::MAX];
+        for pointer in elsewhere {
+            for number in [libc::SYS_openat, libc::SYS_open, libc::SYS_openat2, libc::SYS_newfstatat] {
+                assert_eq!(of(number, pointer, AT_FDCWD), ALLOW);
+            }
+        }
+    }
+
+    #[test]
+    fn the_loaders_other_calls_are_not() {
+        for number in (0..500).filter(|number| ![2, 257, 262, 437].contains(number)) {
+            assert_eq!(of(number, INSIDE, AT_FDCWD), ALLOW, "system call {number}");
+        }
+    }
+
+    #[test]
+    fn a_call_to_the_supervisor_is_trapped_from_anywhere_but_by_openat_only() {
+        let dirfd = u64::from(CALL_DIRFD.cast_unsigned());
+        assert_eq!(of(libc::SYS_openat, 0x40_0000, dirfd), USER_NOTIF);
+        assert_eq!(of(libc::SYS_openat2, 0x40_0000, dirfd), ALLOW);
+        assert_eq!(of(libc::SYS_close, 0x40_0000, dirfd), ALLOW);
+    }
+
+    #[test]
+    fn looking_at_an_open_file_is_not_trapped() {
+        assert_eq!(of(libc::SYS_newfstatat, INSIDE, 3), ALLOW);
+        assert_eq!(of(libc::SYS_newfstatat, INSIDE, 0xffff_ffff_ffff_ff9c), USER_NOTIF);
+    }
+
+    #[test]
+    fn other_architectures_are_left_alone() {
+        let filter = narrow(&LOADER_AT);
+        assert_eq!(verdict(&filter, libc::SYS_openat, 0x4000_0003, INSIDE, AT_FDCWD), ALLOW);
+        let x32 = libc::SYS_openat | 0x4000_0000;
+        assert_eq!(verdict(&filter, x32, AUDIT_ARCH_X86_64, INSIDE, AT_FDCWD), ALLOW);
+    }
+
+    #[test]
+    fn the_program_fits_a_welcome() {
+        assert!(narrow(&LOADER_AT).len() / 8 <= sonde_interp::handoff::MAX_FILTER_ROWS);
+    }
+}

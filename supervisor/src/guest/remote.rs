@@ -1,0 +1,175 @@
+//! Things that belong to another process: its threads, its addresses, its view of the file system.
+//!
+//! An [`Address`] cannot be dereferenced and a [`Thread`] cannot be confused with a number of our own.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{FileStat, Mode};
+
+use crate::sys::{pidfd, process_vm};
+
+/// The longest path that the kernel takes, with its NUL (`PATH_MAX`, limits.h).
+const PATH_MAX: usize = 4096;
+
+/// An address in another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address(pub(crate) u64);
+
+/// A thread of another process, by its id in our pid namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Thread(u32);
+
+impl Thread {
+    /// `None` for 0: a thread that lives where we cannot see it.
+    pub(crate) fn new(id: u32) -> Option<Self> {
+        (id != 0).then_some(Self(id))
+    }
+
+    pub(crate) fn id(self) -> u32 {
+        self.0
+    }
+
+    /// Reads a path out of its memory. Counts only if the thread is found to wait still, afterwards.
+    pub(crate) fn read_path(self, address: Address) -> io::Result<PathBuf> {
+        let bytes = process_vm::read_string(self.0, address.0, PATH_MAX)?;
+        Ok(PathBuf::from(std::ffi::OsString::from(std::ffi::OsStr::from_bytes(&bytes))))
+    }
+
+    /// Writes the result of a stat(2) into its memory.
+    pub(crate) fn write_stat(self, address: Address, stat: &FileStat) -> io::Result<()> {
+        process_vm::write_stat(self.0, address.0, stat)
+    }
+
+    /// The process that the thread belongs to (`Tgid` of proc_pid_status(5)).
+    pub(crate) fn process(self) -> io::Result<u32> {
+        let status = fs::read_to_string(self.proc("status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        line.and_then(|text| text.trim().parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// The file that it executes.
+    pub(crate) fn executable(self) -> io::Result<File> {
+        File::open(self.proc("exe"))
+    }
+
+    /// The path of the file that it executes, in its own root.
+    pub(crate) fn executable_path(self) -> io::Result<PathBuf> {
+        fs::read_link(self.proc("exe"))
+    }
+
+    /// One of its environment variables as it was at the start of the program (proc_pid_environ(5)).
+    pub(crate) fn variable(self, name: &str) -> Option<Vec<u8>> {
+        let environment = fs::read(self.proc("environ")).ok()?;
+        environment
+            .split(|byte| *byte == 0)
+            .find_map(|entry| Some(entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec()))
+    }
+
+    /// Its file system: root and working directory may be others than ours.
+    pub(crate) fn root(self) -> io::Result<GuestRoot> {
+        File::open(self.proc("root")).map(|root| GuestRoot(root.into()))
+    }
+
+    /// A copy of its standard error.
+    pub(crate) fn standard_error(self) -> io::Result<File> {
+        pidfd::copy_descriptor(self.process()?, 2).map(File::from)
+    }
+
+    fn proc(self, entry: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{entry}", self.0))
+    }
+}
+
+/// What there is at a path in the Nix store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Nothing.
+    Absent,
+    /// Something that Nix may still be writing.
+    Unfinished,
+    /// The whole file.
+    Complete,
+}
+
+/// Another process's root directory; absolute paths and symbolic links are resolved inside of it.
+#[derive(Debug)]
+pub(crate) struct GuestRoot(OwnedFd);
+
+impl GuestRoot {
+    /// Our own.
+    pub(crate) fn own() -> io::Result<Self> {
+        File::open("/").map(|root| Self(root.into()))
+    }
+
+    /// Is there a file that could be opened by this absolute path?
+    pub(crate) fn contains(&self, path: &Path) -> bool {
+        self.open_with(path, OFlag::O_PATH).is_ok()
+    }
+
+    /// What there is at a path in the Nix store.
+    ///
+    /// Nix unpacks a substitute at its final place and, when all of it is written, sets every time stamp to 1
+    /// (`canonicalisePathMetaData`, unchanged from Nix 2.3 on): a file with another one may be half of itself.
+    pub(crate) fn presence(&self, path: &Path) -> Presence {
+        let found = self.open_with(path, OFlag::O_PATH).map(File::from).and_then(|file| file.metadata());
+        match found {
+            Ok(data) if data.mtime() == 1 => Presence::Complete,
+            Ok(_) => Presence::Unfinished,
+            Err(_) => Presence::Absent,
+        }
+    }
+
+    /// Opens a regular file for reading.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+        // O_NONBLOCK: a FIFO must not keep us waiting.
+        let file = File::from(self.open_with(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    }
+
+    fn open_with(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .mode(Mode::empty())
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        Ok(openat2(&self.0, path, how)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn this() -> Thread {
+        Thread::new(std::process::id()).unwrap()
+    }
+
+    #[test]
+    fn our_own_process_can_be_looked_at_like_any_other() {
+        assert_eq!(this().process().unwrap(), std::process::id());
+        assert!(this().executable_path().unwrap().is_absolute());
+        assert_eq!(this().variable("SURELY_NOT_SET"), None);
+        assert!(this().root().unwrap().contains(Path::new("/etc/passwd")));
+    }
+
+    #[test]
+    fn a_path_is_read_up_to_its_nul() {
+        let text = c"/lib/libz.so.1";
+        let path = this().read_path(Address(text.as_ptr() as u64)).unwrap();
+        assert_eq!(path, Path::new("/lib/libz.so.1"));
+        assert!(this().read_path(Address(16)).is_err());
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let root = GuestRoot::own().unwrap();
+        assert!(root.open(Path::new("/proc/self/status")).is_ok());
+        assert!(root.open(Path::new("/dev/null")).is_err());
+        assert!(root.open(Path::new("/tmp")).is_err());
+    }
+}

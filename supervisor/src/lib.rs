@@ -1,0 +1,19 @@
+//! Sonde runs foreign ELF programs on NixOS: it provides, at the moment of the failing open, the libraries that their
+//! loader does not find.
+//!
+//! `docs/architecture.md` is the map. Dependencies point one way: `cli → serve → engine → pipeline → {plan, store,
+//! report} → guest → sys`. The binary is the only user of this library, and [`main`] its only door.
+
+mod cli;
+mod engine;
+mod guest;
+mod index;
+mod pipeline;
+mod plan;
+mod report;
+mod serve;
+mod settings;
+mod store;
+mod sys;
+
+pub use cli::main;

@@ -1,0 +1,7 @@
+//! The `sonde` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sonde::main()
+}

@@ -1,0 +1,74 @@
+//! The served cache: what the loader is given in place of its `ld.so.cache`.
+//!
+//! It maps every soname of the index to the path of its provider, whether that is valid already or not, and glibc's
+//! own members to the loader's folder. It lies in a sealed memory file (memfd_create(2)), shared by the whole tree.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use sonde_resolve::ldcache::{self, Change};
+use thiserror::Error;
+
+use super::loader::Loader;
+use crate::index::Index;
+
+const EM_X86_64: u16 = 62;
+
+/// A finished cache.
+#[derive(Debug)]
+pub(crate) struct ServedCache(File);
+
+/// Why there is none; the loader then does without, and misses are caught at its last folder.
+#[derive(Debug, Error)]
+pub(crate) enum CacheError {
+    #[error("the index's prebuilt cache: {0}")]
+    Content(#[from] ldcache::CacheError),
+    #[error("a memory file for the served cache: {0}")]
+    Memory(#[from] io::Error),
+}
+
+impl ServedCache {
+    /// The cache for programs that run under `loader`.
+    pub(crate) fn build(index: &Index, loader: &Loader) -> Result<Self, CacheError> {
+        let members = glibc_members(index, loader);
+        let changes: Vec<(&str, Change<'_>)> =
+            members.iter().map(|(soname, path)| (soname.as_str(), Change::Provide(path.as_str()))).collect();
+        let flags = ldcache::flags_of(EM_X86_64).unwrap_or_default();
+        let empty = ldcache::write(&[])?;
+        let bytes = ldcache::patch(index.base_cache().unwrap_or(&empty), flags, &changes)?;
+
+        let memory = memfd_create("ld.so.cache", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING);
+        let mut file = File::from(memory.map_err(io::Error::from)?);
+        file.write_all(&bytes)?;
+        let seals =
+            SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(io::Error::from)?;
+        Ok(Self(file))
+    }
+
+    /// Opens it anew, for one process: descriptors that are copies of each other share a position.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        File::open(PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd())))
+    }
+
+    /// What stat(2) says of it.
+    pub(crate) fn metadata(&self) -> io::Result<nix::sys::stat::FileStat> {
+        Ok(nix::sys::stat::fstat(&self.0)?)
+    }
+}
+
+/// The libraries of the loader's own glibc, by name and path.
+fn glibc_members(index: &Index, loader: &Loader) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(loader.folder()).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let path = entry.path().into_os_string().into_string().ok()?;
+            index.is_glibc(&name).then_some((name, path))
+        })
+        .collect()
+}

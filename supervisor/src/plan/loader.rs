@@ -1,0 +1,126 @@
+//! The real loader that a program runs under: where it is mapped, and what it will ask for.
+//!
+//! One process has one glibc: loader, `libc.so.6` and the rest of glibc come from the same folder.
+
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use sonde_interp::elf::{HEAD, Image, PAGE};
+use thiserror::Error;
+
+use crate::sys::mapped_file::MappedFile;
+
+/// Below what the kernel itself hands out (`mmap_base` with the default 28 random bits ends at 0x7eff_…), yet
+/// within what sanitizers take for the area of libraries (0x7e80_… and up).
+const LOWEST_BASE: u64 = 0x7e80_0000_0000;
+/// Pages from which the base is drawn: 27 bits, about as many as the kernel's own randomisation.
+const BASE_PAGES: u64 = 1 << 27;
+
+/// How much room a loader gets in bytes, at the same place in every process of a tree; glibc's take a quarter of it.
+const SPAN: u64 = 1 << 20;
+
+/// glibc's name for its cache, at the end of whatever prefix it was configured with.
+const CACHE_NAME: &[u8] = b"/ld.so.cache\0";
+
+/// A loader, ready to be handed to a shim.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    /// Where it lies.
+    pub(crate) path: PathBuf,
+    /// The file, for shims to map.
+    pub(crate) file: File,
+    /// The path that it opens as its cache; none for a loader that is not glibc's.
+    pub(crate) cache_path: Option<PathBuf>,
+}
+
+/// Why a file cannot serve as the loader.
+#[derive(Debug, Error)]
+pub(crate) enum LoaderError {
+    #[error("the loader {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("the loader {}: {reason}", path.display())]
+    Elf { path: PathBuf, reason: &'static str },
+}
+
+impl Loader {
+    /// Looks at a loader.
+    pub(crate) fn new(path: &Path, file: File) -> Result<Self, LoaderError> {
+        let read = |source| LoaderError::Read { path: path.to_owned(), source };
+        let mut head = Vec::with_capacity(HEAD);
+        (&file).take(HEAD as u64).read_to_end(&mut head).map_err(read)?;
+        let image = Image::parse(&head)
+            .map_err(|error| LoaderError::Elf { path: path.to_owned(), reason: error.message() })?;
+        if image.end - image.start > SPAN {
+            return Err(LoaderError::Elf { path: path.to_owned(), reason: "too large for a loader" });
+        }
+        let bytes = MappedFile::open(&file).map_err(read)?;
+        let cache_path = cache_path(bytes.as_ref());
+        Ok(Self { path: path.to_owned(), cache_path, file })
+    }
+
+    /// The folder that it searches last, and where the rest of its glibc lies.
+    pub(crate) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+}
+
+/// A random place for the loaders of a tree.
+pub(crate) fn draw_place() -> Range<u64> {
+    place(random())
+}
+
+/// The place must not cross a 4 GiB boundary, which the filter could not tell.
+fn place(random: u64) -> Range<u64> {
+    let start = LOWEST_BASE + random % BASE_PAGES * PAGE;
+    let window_end = (start | 0xffff_ffff) + 1;
+    let start = start.min(window_end - SPAN);
+    start..start + SPAN
+}
+
+/// The standard library seeds its hash maps from the kernel's random numbers; that is as good as asking it again.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn cache_path(loader: &[u8]) -> Option<PathBuf> {
+    let found = loader.windows(CACHE_NAME.len()).position(|window| window == CACHE_NAME)?;
+    let start = loader[..found].iter().rposition(|byte| *byte == 0).map_or(0, |nul| nul + 1);
+    let text = std::str::from_utf8(&loader[start..found + CACHE_NAME.len() - 1]).ok()?;
+    text.starts_with('/').then(|| text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_path_is_whatever_glibc_was_configured_with() {
+        let debian = b"\0\0/lib/\0/etc/ld.so.cache\0more";
+        assert_eq!(cache_path(debian).unwrap(), Path::new("/etc/ld.so.cache"));
+        let nixpkgs = b"\0/nix/store/x-glibc-2.42/etc/ld.so.cache\0";
+        assert_eq!(cache_path(nixpkgs).unwrap(), Path::new("/nix/store/x-glibc-2.42/etc/ld.so.cache"));
+        assert_eq!(cache_path(b"\0nothing like it\0"), None);
+        assert_eq!(cache_path(b""), None);
+    }
+
+    #[test]
+    fn a_place_is_aligned_and_stays_within_its_window() {
+        for random in [0, 1, 0xfffff, BASE_PAGES - 1, u64::MAX] {
+            let range = place(random);
+            assert_eq!(range.start % PAGE, 0);
+            assert_eq!(range.end - range.start, SPAN);
+            assert_eq!(range.start >> 32, (range.end - 1) >> 32, "{range:x?}");
+            assert!(range.start >= LOWEST_BASE && range.end <= 0x7f00_0000_0000);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_loader_is_refused_with_its_name() {
+        let path = Path::new("/etc/passwd");
+        let error = Loader::new(path, File::open(path).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "the loader /etc/passwd: not an ELF program");
+    }
+}

@@ -1,0 +1,38 @@
+//! Every sentence about a library that a user of a foreign program can meet.
+//!
+//! Each names the soname, who needs it, the cause, and what can be done.
+
+use std::path::Path;
+
+use crate::index::Choice;
+use crate::store::StoreError;
+
+/// No package has the library.
+pub(crate) fn absent(soname: &str, needed_by: &Path) -> String {
+    format!(
+        "sonde: {soname}, needed by {}, is in no package of the index; put it in a folder that LD_LIBRARY_PATH names, or import \
+         another index",
+        needed_by.display()
+    )
+}
+
+/// A package has it and cannot be had.
+pub(crate) fn unavailable(soname: &str, needed_by: &Path, choice: &Choice, error: &StoreError) -> String {
+    format!(
+        "sonde: {soname}, needed by {}, is in {} ({}.{}), which cannot be had: {error}",
+        needed_by.display(),
+        choice.object,
+        choice.attribute,
+        choice.output
+    )
+}
+
+/// The policy forbids it.
+pub(crate) fn forbidden(soname: &str, needed_by: &Path, choice: &Choice, rule: &str) -> String {
+    format!(
+        "sonde: {soname}, needed by {}, is in {}.{}, which the policy forbids: {rule}",
+        needed_by.display(),
+        choice.attribute,
+        choice.output
+    )
+}

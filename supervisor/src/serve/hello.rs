@@ -1,0 +1,228 @@
+//! The greeting: a program is about to start, and learns under which loader, where, and with which filter.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sonde_interp::handoff::{Answer, Hello, Listener, MAX_MESSAGE, MessageError, Refusal, Welcome};
+use sonde_policy::{Decision, Source};
+use sonde_resolve::elf::{ElfError, ElfFacts};
+use thiserror::Error;
+use tracing::{debug, info};
+
+use super::tree::{Provision, Tree};
+use crate::guest::filter;
+use crate::guest::remote::{GuestRoot, Thread};
+use crate::index::{Index, IndexError};
+use crate::plan::closure::{Answer as Found, analyse};
+use crate::plan::loader::{Loader, LoaderError, draw_place};
+use crate::plan::roots;
+use crate::report::event::Reporter;
+use crate::settings::Settings;
+use crate::store::{NixStore, Realiser, StoreError};
+use crate::sys::features::Features;
+use crate::sys::mapped_file::MappedFile;
+use crate::sys::scm_rights::Socket;
+
+/// A shim says hello at once; whoever takes longer is none.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a program runs without us. The shim is told, and falls back.
+#[derive(Debug, Error)]
+pub(crate) enum HelloError {
+    #[error("the shim: {0}")]
+    Socket(#[from] io::Error),
+    #[error("the shim: {0}")]
+    Message(#[from] MessageError),
+    #[error("this kernel has no seccomp user notification (Linux 5.0), or forbids it here")]
+    Kernel,
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("{}: {source}", path.display())]
+    Program { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Elf { path: PathBuf, source: ElfError },
+    #[error("the index has no glibc, and so no loader; import a full nix-index database")]
+    NoLoader,
+    #[error("the loader {path} cannot be had: {source}", path = path.display())]
+    LoaderStore { path: PathBuf, source: StoreError },
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+    #[error("the kernel refused the filter: {0}")]
+    Filter(io::Error),
+    #[error("the shim sent no listener")]
+    NoListener,
+}
+
+/// A program that said hello.
+struct Guest {
+    thread: Thread,
+    path: PathBuf,
+    facts: ElfFacts,
+    root: GuestRoot,
+}
+
+/// Greets the first process of a tree; returns the tree and the listener of its filter.
+pub(super) fn greet_first(
+    settings: &Settings,
+    socket: &Socket,
+    thread: Thread,
+    reporter: &Reporter,
+) -> Result<(Tree, OwnedFd), HelloError> {
+    let guest = receive(socket, thread)?;
+    let tree = found_tree(settings, &guest, reporter).and_then(|tree| {
+        let provision = admit(&tree, &guest)?;
+        Ok((tree, provision))
+    });
+    let (tree, provision) = tree.or_else(|error| refuse(socket, error))?;
+    let filter = filter::narrow(&tree.range);
+    send_welcome(&tree, socket, &provision, &filter)?;
+    // Work that the program need not wait for, done while it installs the filter.
+    tree.cache_of(&provision);
+    let listener = receive_listener(socket)?.ok_or(HelloError::NoListener)?;
+    Ok((tree, listener))
+}
+
+/// Greets a foreign program that a process of the tree has executed: it runs under the tree's filter already.
+pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Result<(), HelloError> {
+    let guest = receive(socket, thread)?;
+    let provision = admit(tree, &guest).or_else(|error| refuse(socket, error))?;
+    send_welcome(tree, socket, &provision, &[])?;
+    receive_listener(socket).map(drop)
+}
+
+fn receive(socket: &Socket, thread: Thread) -> Result<Guest, HelloError> {
+    socket.set_patience(PATIENCE)?;
+    let mut buffer = [0; MAX_MESSAGE];
+    let (message, file) = socket.receive(&mut buffer)?;
+    let hello = Hello::decode(message)?;
+    debug!(program = %String::from_utf8_lossy(hello.program), direct = hello.direct, "hello");
+    // What the kernel executed, or, where the shim maps the program itself, what it sent.
+    let (path, file) = match file.filter(|_| hello.direct) {
+        Some(file) => {
+            let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            (std::fs::read_link(link)?, File::from(file))
+        }
+        None => (thread.executable_path()?, thread.executable()?),
+    };
+    let program_error = |source| HelloError::Program { path: path.clone(), source };
+    // A file that is being executed cannot be truncated (ETXTBSY, open(2)), so it may be mapped.
+    let bytes = MappedFile::open(&file).map_err(program_error)?;
+    let facts =
+        ElfFacts::parse(bytes.as_ref()).map_err(|source| HelloError::Elf { path: path.clone(), source })?;
+    let root = thread.root().or_else(|_| GuestRoot::own())?;
+    Ok(Guest { thread, path, facts, root })
+}
+
+fn found_tree(settings: &Settings, guest: &Guest, reporter: &Reporter) -> Result<Tree, HelloError> {
+    let features = Features::probe();
+    if !features.user_notification {
+        return Err(HelloError::Kernel);
+    }
+    let index = Index::open(settings)?;
+    let store = Arc::new(NixStore::new(settings.nix_store.clone()));
+    let realiser = Realiser::new(store, roots::folder(settings, &guest.path));
+    info!(program = %guest.path.display(), "a tree begins");
+    let (range, reporter, program) = (draw_place(), reporter.clone(), guest.path.clone());
+    Ok(Tree::new(index, features, range, realiser, reporter, program))
+}
+
+/// Chooses the loader and has everything realised that the program is known to need, in one request.
+fn admit(tree: &Tree, guest: &Guest) -> Result<Arc<Provision>, HelloError> {
+    let library_path =
+        guest.thread.variable("LD_LIBRARY_PATH").and_then(|value| String::from_utf8(value).ok());
+    let needs = analyse(&guest.path, guest.facts.clone(), library_path.as_deref(), &guest.root, &tree.index);
+    tree.learn(&needs);
+    let own = own_loader(tree, guest)?;
+    let foreign = if own.is_none() { Some(tree.index.loader().ok_or(HelloError::NoLoader)?) } else { None };
+
+    let mut objects: Vec<_> = foreign.iter().map(|choice| choice.object.clone()).collect();
+    for need in &needs {
+        let Found::Package(choice) = &need.answer else { continue };
+        let allowed = tree.permit(&need.soname, choice, Source::Needed) == Decision::Provide;
+        if allowed && !objects.contains(&choice.object) {
+            objects.push(choice.object.clone());
+        }
+    }
+    let failed = tree.realiser.run_all(&objects);
+    for (object, error) in &failed {
+        debug!(%object, %error, "cannot be realised");
+    }
+    if let Some(own) = own {
+        return Ok(own);
+    }
+    let choice = foreign.ok_or(HelloError::NoLoader)?;
+    if let Some((_, source)) = failed.into_iter().find(|(object, _)| *object == choice.object) {
+        return Err(HelloError::LoaderStore { path: choice.file, source });
+    }
+    provide_loader(tree, &choice.file, || File::open(&choice.file))
+}
+
+/// A program built by Nix names a loader in the store: it runs under that one.
+fn own_loader(tree: &Tree, guest: &Guest) -> Result<Option<Arc<Provision>>, HelloError> {
+    let interpreter = guest.facts.interp.as_deref().map(Path::new);
+    match interpreter.filter(|path| path.starts_with("/nix/store") && guest.root.contains(path)) {
+        Some(path) => provide_loader(tree, path, || guest.root.open(path)).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn provide_loader(
+    tree: &Tree,
+    path: &Path,
+    open: impl FnOnce() -> io::Result<File>,
+) -> Result<Arc<Provision>, HelloError> {
+    // Where it really lies: a link's folder is not where the rest of glibc is.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if let Some(there) = tree.provision(|provision| provision.loader.path == path) {
+        return Ok(there);
+    }
+    let file = open().map_err(|source| LoaderError::Read { path: path.clone(), source })?;
+    Ok(tree.add_provision(Loader::new(&path, file)?))
+}
+
+fn send_welcome(
+    tree: &Tree,
+    socket: &Socket,
+    provision: &Provision,
+    filter: &[u8],
+) -> Result<(), HelloError> {
+    let welcome = Welcome {
+        loader_base: tree.range.start,
+        filter_flags: tree.features.filter_flags(),
+        supervisor_pid: std::process::id(),
+        filter,
+    };
+    let mut buffer = [0; MAX_MESSAGE];
+    let length = Answer::Welcome(welcome).encode(&mut buffer)?;
+    socket.send(&buffer[..length], Some(provision.loader.file.as_fd()))?;
+    Ok(())
+}
+
+fn receive_listener(socket: &Socket) -> Result<Option<OwnedFd>, HelloError> {
+    let mut buffer = [0; MAX_MESSAGE];
+    let (message, descriptor) = socket.receive(&mut buffer)?;
+    match Listener::decode(message)?.errno {
+        0 => Ok(descriptor),
+        errno => Err(HelloError::Filter(io::Error::from_raw_os_error(errno.cast_signed()))),
+    }
+}
+
+/// Tells the shim why, so that it can tell the user and fall back.
+fn refuse<T>(socket: &Socket, error: HelloError) -> Result<T, HelloError> {
+    let text = error.to_string();
+    let mut buffer = [0; MAX_MESSAGE];
+    let mut end = text.len().min(MAX_MESSAGE / 2);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let refusal = Answer::Refusal(Refusal { exit_code: 0, message: &text.as_bytes()[..end] });
+    if let Ok(length) = refusal.encode(&mut buffer) {
+        // If the shim is gone there is nobody to tell.
+        let _ = socket.send(&buffer[..length], None);
+    }
+    Err(error)
+}

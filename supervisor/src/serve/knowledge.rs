@@ -1,0 +1,49 @@
+//! What a tree knows when it decides about a load of one of its threads.
+
+use std::path::Path;
+
+use super::tree::Tree;
+use crate::guest::remote::{GuestRoot, Presence};
+use crate::index::Choice;
+use crate::pipeline::Knowledge;
+
+/// Where foreign programs expect libraries (filesystem hierarchy standard, and Debian's multiarch folders).
+const LIBRARY_FOLDERS: [&str; 8] = [
+    "/lib",
+    "/lib64",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+];
+
+/// A tree, seen from one of its threads.
+pub(super) struct View<'t> {
+    pub(super) tree: &'t Tree,
+    pub(super) root: GuestRoot,
+}
+
+impl Knowledge for View<'_> {
+    fn is_cache(&self, path: &Path) -> bool {
+        self.tree.provision(|provision| provision.loader.cache_path.as_deref() == Some(path)).is_some()
+    }
+
+    fn is_last_folder(&self, folder: &Path) -> bool {
+        LIBRARY_FOLDERS.iter().any(|usual| folder == Path::new(usual))
+            || self.tree.provision(|provision| provision.loader.folder() == folder).is_some()
+    }
+
+    fn presence(&self, path: &Path) -> Presence {
+        self.root.presence(path)
+    }
+
+    fn at(&self, path: &Path) -> Option<Choice> {
+        self.tree.index.at(path)
+    }
+
+    fn choose(&self, soname: &str) -> Option<Choice> {
+        self.tree.index.choose(soname)
+    }
+}

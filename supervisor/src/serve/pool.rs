@@ -1,0 +1,66 @@
+//! Threads for what takes time, so that a download never holds up another open.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tracing::{error, warn};
+
+use super::tree::Tree;
+use crate::guest::remote::Thread;
+use crate::store::StorePath;
+use crate::sys::scm_rights::Socket;
+
+/// Downloads at once, and greetings.
+const WORKERS: usize = 8;
+
+/// Jobs that may wait. When all are taken, the receiving thread waits too: its traps are blocked threads of the
+/// tree, so the tree slows itself down and nobody else.
+const WAITING: usize = 256;
+
+/// All that can be given to the pool.
+pub(crate) enum Job {
+    /// A path that somebody waits for.
+    Realise(StorePath),
+    /// A process of the tree that has called the supervisor.
+    Greet(Socket, Thread),
+}
+
+/// The workers; started when there is something to do, since most starts need none.
+pub(crate) struct Pool {
+    tree: Arc<Tree>,
+    sender: Sender<Job>,
+    receiver: Receiver<Job>,
+    started: Once,
+}
+
+impl Pool {
+    pub(crate) fn new(tree: Arc<Tree>) -> Self {
+        let (sender, receiver) = bounded(WAITING);
+        Self { tree, sender, receiver, started: Once::new() }
+    }
+
+    /// Hands a job to the next free worker.
+    pub(crate) fn submit(&self, job: Job) {
+        self.started.call_once(|| self.start());
+        // The receiver lives as long as we do.
+        let _ = self.sender.send(job);
+    }
+
+    fn start(&self) {
+        for number in 0..WORKERS {
+            let (tree, receiver) = (self.tree.clone(), self.receiver.clone());
+            let worker = move || {
+                for job in receiver {
+                    if catch_unwind(AssertUnwindSafe(|| tree.work(job))).is_err() {
+                        error!("a job could not be finished");
+                    }
+                }
+            };
+            if let Err(error) = thread::Builder::new().name(format!("worker-{number}")).spawn(worker) {
+                warn!(%error, "no thread for a worker");
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Each store path is realised once, however many processes ask, and everybody who asked is told.
+//!
+//! The state is of one plan: what it has rooted is valid for as long as the root stands, which makes the second
+//! start ask nobody anything.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Store, StoreError, StorePath};
+
+/// How long a failure is believed before the store is asked again; the loader asks for the same library in one
+/// folder after the other.
+const FAILURE_STANDS: Duration = Duration::from_secs(10);
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Asked<W> {
+    /// The path is there, or cannot be had: here is the one who asked, at once.
+    Answered(W, Result<(), StoreError>),
+    /// Somebody must call [`Realiser::run`] for this path; the one who asked is told then.
+    Start,
+    /// Somebody does so already.
+    Waiting,
+}
+
+#[derive(Debug)]
+enum State<W> {
+    Valid,
+    Running(Vec<W>),
+    Failed(StoreError, Instant),
+}
+
+/// The store paths of one plan. `W` is whoever waits for one.
+pub(crate) struct Realiser<W> {
+    store: Arc<dyn Store>,
+    roots: PathBuf,
+    states: Mutex<HashMap<StorePath, State<W>>>,
+}
+
+impl<W> Realiser<W> {
+    /// `roots` is the folder of this plan's gc roots; what they hold counts as valid.
+    pub(crate) fn new(store: Arc<dyn Store>, roots: PathBuf) -> Self {
+        let mut states = HashMap::new();
+        for entry in fs::read_dir(&roots).into_iter().flatten().flatten() {
+            let target = fs::read_link(entry.path()).ok();
+            let path = target.and_then(|target| StorePath::new(target.to_str()?));
+            // A root whose path is gone (the store was wiped) is worth nothing.
+            if let Some(path) = path.filter(|path| store.has(path)) {
+                states.insert(path, State::Valid);
+            }
+        }
+        Self { store, roots, states: Mutex::new(states) }
+    }
+
+    /// Is the path known to be valid?
+    pub(crate) fn is_valid(&self, path: &StorePath) -> bool {
+        matches!(self.states().get(path), Some(State::Valid))
+    }
+
+    /// Asks for a path on behalf of `who`.
+    pub(crate) fn ask(&self, path: &StorePath, who: W) -> Asked<W> {
+        let mut states = self.states();
+        match states.get_mut(path) {
+            Some(State::Valid) => Asked::Answered(who, Ok(())),
+            Some(State::Running(waiting)) => {
+                waiting.push(who);
+                Asked::Waiting
+            }
+            Some(State::Failed(error, at)) if at.elapsed() < FAILURE_STANDS => {
+                Asked::Answered(who, Err(error.clone()))
+            }
+            Some(State::Failed(..)) | None => {
+                states.insert(path.clone(), State::Running(vec![who]));
+                Asked::Start
+            }
+        }
+    }
+
+    /// Realises a path that [`Realiser::ask`] said to start, and returns everybody who waited for it.
+    pub(crate) fn run(&self, path: &StorePath) -> (Result<(), StoreError>, Vec<W>) {
+        let result = self.store_realise(std::slice::from_ref(path));
+        let waiting = match self.conclude(path, &result) {
+            Some(State::Running(waiting)) => waiting,
+            _ => Vec::new(),
+        };
+        (result, waiting)
+    }
+
+    /// Realises many paths in one request and waits for it; returns what could not be had.
+    pub(crate) fn run_all(&self, paths: &[StorePath]) -> Vec<(StorePath, StoreError)> {
+        let missing: Vec<StorePath> = paths.iter().filter(|path| !self.is_valid(path)).cloned().collect();
+        if missing.is_empty() {
+            return Vec::new();
+        }
+        if self.store_realise(&missing).is_ok() {
+            missing.iter().for_each(|path| self.note(path, &Ok(())));
+            return Vec::new();
+        }
+        // One that cannot be had fails all of a request: find out which.
+        let mut failed = Vec::new();
+        for path in missing {
+            let result = self.store_realise(std::slice::from_ref(&path));
+            self.note(&path, &result);
+            if let Err(error) = result {
+                failed.push((path, error));
+            }
+        }
+        failed
+    }
+
+    fn store_realise(&self, paths: &[StorePath]) -> Result<(), StoreError> {
+        let Some(first) = paths.first() else { return Ok(()) };
+        fs::create_dir_all(&self.roots).map_err(|error| StoreError::Command {
+            command: format!("creating {}", self.roots.display()),
+            reason: error.to_string(),
+        })?;
+        // A path is rooted once in a plan, so its name is free.
+        self.store.realise(paths, &self.roots.join(first.base_name()))
+    }
+
+    /// Records a result unless somebody else is at the same path: then it is theirs to conclude.
+    fn note(&self, path: &StorePath, result: &Result<(), StoreError>) {
+        if !matches!(self.states().get(path), Some(State::Running(_))) {
+            self.conclude(path, result);
+        }
+    }
+
+    fn conclude(&self, path: &StorePath, result: &Result<(), StoreError>) -> Option<State<W>> {
+        let state = match result {
+            Ok(()) => State::Valid,
+            Err(error) => State::Failed(error.clone(), Instant::now()),
+        };
+        self.states().insert(path.clone(), state)
+    }
+
+    fn states(&self) -> MutexGuard<'_, HashMap<StorePath, State<W>>> {
+        // The map is consistent between any two statements that change it.
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Has every path but those whose name ends in `-gone`.
+    #[derive(Default)]
+    struct Fake {
+        requests: AtomicUsize,
+    }
+
+    impl Store for Fake {
+        fn has(&self, _: &StorePath) -> bool {
+            true
+        }
+
+        fn realise(&self, paths: &[StorePath], root: &Path) -> Result<(), StoreError> {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            match paths.iter().find(|path| path.as_str().ends_with("-gone")) {
+                Some(path) => Err(StoreError::Refused(format!("no {path}"))),
+                None => {
+                    for (index, path) in paths.iter().enumerate() {
+                        let name = format!("{}{}", root.display(), ["", "-2", "-3"][index]);
+                        std::os::unix::fs::symlink(path.as_str(), name).unwrap();
+                    }
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    fn path(name: &str) -> StorePath {
+        StorePath::new(&format!("/nix/store/0123456789abcdfghijklmnpqrsvwxyz-{name}")).unwrap()
+    }
+
+    fn realiser(folder: &Path) -> (Arc<Fake>, Realiser<u32>) {
+        let store = Arc::new(Fake::default());
+        (store.clone(), Realiser::new(store, folder.join("roots/plan")))
+    }
+
+    #[test]
+    fn many_who_ask_cost_one_request_and_all_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, realiser) = realiser(folder.path());
+        assert!(matches!(realiser.ask(&path("zlib"), 1), Asked::Start));
+        assert!(matches!(realiser.ask(&path("zlib"), 2), Asked::Waiting));
+        let (result, waiting) = realiser.run(&path("zlib"));
+        assert!(result.is_ok());
+        assert_eq!(waiting, [1, 2]);
+        assert!(matches!(realiser.ask(&path("zlib"), 3), Asked::Answered(3, Ok(()))));
+        assert_eq!(store.requests.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn one_bad_path_does_not_spoil_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, realiser) = realiser(folder.path());
+        let failed = realiser.run_all(&[path("a"), path("b-gone"), path("c")]);
+        assert_eq!(failed.len(), 1);
+        assert_eq!(failed[0].0, path("b-gone"));
+        assert!(realiser.is_valid(&path("a")) && realiser.is_valid(&path("c")));
+        assert!(matches!(realiser.ask(&path("b-gone"), 1), Asked::Answered(1, Err(_))));
+    }
+
+    #[test]
+    fn what_was_rooted_once_is_valid_for_the_next_supervisor() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, first) = realiser(folder.path());
+        assert!(first.run_all(&[path("a"), path("b")]).is_empty());
+        let (store, second) = realiser(folder.path());
+        assert!(second.run_all(&[path("a"), path("b")]).is_empty());
+        assert_eq!(store.requests.load(Ordering::Relaxed), 0);
+    }
+}

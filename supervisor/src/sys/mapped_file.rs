@@ -1,0 +1,32 @@
+//! A file as bytes, without reading it (mmap(2)).
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+
+use memmap2::Mmap;
+
+/// The bytes of a file.
+///
+/// Only files that are never changed in place are mapped: store paths, which are read-only, and files of our own,
+/// which are replaced by rename. A foreign program could be truncated by its owner while it is looked at, which
+/// would end this process with `SIGBUS`; such files are read instead ([`read_whole`]).
+#[derive(Debug)]
+pub(crate) struct MappedFile(Option<Mmap>);
+
+impl MappedFile {
+    /// Maps a file that nobody changes in place.
+    pub(crate) fn open(file: &File) -> io::Result<Self> {
+        if file.metadata()?.len() == 0 {
+            return Ok(Self(None)); // mmap(2) refuses an empty range
+        }
+        // SAFETY: the file is not changed while it is mapped, see the type.
+        unsafe { Mmap::map(file) }.map(|map| Self(Some(map)))
+    }
+}
+
+impl AsRef<[u8]> for MappedFile {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or(&[])
+    }
+}

@@ -1,0 +1,10 @@
+//! The unsafe folder: raw system calls and everything else that the compiler cannot check, each behind a safe
+//! function. Nothing outside of `sys` holds an `unsafe` block, a raw descriptor or a raw remote pointer.
+
+pub(crate) mod features;
+pub(crate) mod mapped_file;
+pub(crate) mod pidfd;
+pub(crate) mod process_vm;
+pub(crate) mod scm_rights;
+pub(crate) mod seccomp_notify;
+pub(crate) mod signals;

@@ -1,0 +1,61 @@
+//! Reading and writing another process's memory (process_vm_readv(2)).
+//!
+//! The calls themselves are safe (they touch only the other process); what is not is believing the result:
+//! callers check that the thread still waits, after the read.
+#![allow(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut};
+
+use nix::sys::stat::FileStat;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use nix::unistd::Pid;
+
+const PAGE: usize = 4096;
+
+/// Reads a NUL-terminated string of at most `limit` bytes, without the NUL.
+///
+/// Reads stop at page boundaries, so that a string at the very end of a mapping is read whole.
+pub(crate) fn read_string(process: u32, address: u64, limit: usize) -> io::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(256.min(limit));
+    let mut at = usize::try_from(address).map_err(io::Error::other)?;
+    while text.len() < limit {
+        let mut chunk = [0_u8; 256];
+        let length = chunk.len().min(limit - text.len()).min(PAGE - at % PAGE);
+        let remote = [RemoteIoVec { base: at, len: length }];
+        let count = process_vm_readv(pid(process), &mut [IoSliceMut::new(&mut chunk[..length])], &remote)?;
+        let chunk = &chunk[..count];
+        if let Some(end) = chunk.iter().position(|byte| *byte == 0) {
+            text.extend_from_slice(&chunk[..end]);
+            return Ok(text);
+        }
+        if count == 0 {
+            break;
+        }
+        text.extend_from_slice(chunk);
+        at += count;
+    }
+    Err(io::Error::from(io::ErrorKind::FileTooLarge))
+}
+
+/// Writes bytes; all of them, or an error.
+fn write(process: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
+    let base = usize::try_from(address).map_err(io::Error::other)?;
+    let remote = [RemoteIoVec { base, len: bytes.len() }];
+    match process_vm_writev(pid(process), &[IoSlice::new(bytes)], &remote)? {
+        count if count == bytes.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
+/// Writes what stat(2) would have written. The kernel's `struct stat` on x86-64 is glibc's.
+pub(crate) fn write_stat(process: u32, address: u64, stat: &FileStat) -> io::Result<()> {
+    // SAFETY: a `struct stat` is plain integers; viewing all of its bytes is sound because it was filled in by the
+    // kernel as a whole, padding included.
+    let bytes =
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(stat).cast::<u8>(), size_of::<FileStat>()) };
+    write(process, address, bytes)
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(process.cast_signed())
+}

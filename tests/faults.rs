@@ -1,0 +1,128 @@
+//! Killed supervisors, dead caches, crowds: the program is never worse off than without us.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use sonde_world::RootBuilder;
+
+use crate::harness::{SONDE, Who, fixture, run};
+
+const CURL: &str = "/opt/programs/curl/usr/bin/curl";
+
+#[test]
+fn a_cache_that_is_down_is_named_and_the_next_try_succeeds() {
+    let fixture = fixture();
+    let (state, root) = fixture.cold(Who::Root);
+    // The same state with a cache that nobody serves: port 9 of the loopback is closed.
+    let dead = RootBuilder::new(&fixture.world).state(state.path()).cache_url("http://127.0.0.1:9");
+    let dead = dead.sonde(fixture.sonde()).interp(fixture.shim()).shim(fixture.shim());
+    let outcome = run(dead.command(CURL).arg("--version"));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    assert!(outcome.stderr.contains("glibc"), "{outcome}");
+    assert!(!outcome.stderr.contains('\x1b'), "{outcome}");
+
+    let outcome = run(root.command(CURL).arg("--version"));
+    assert!(outcome.succeeded(), "{outcome}");
+}
+
+#[test]
+fn a_library_that_cannot_be_fetched_is_named_beside_the_loaders_message() {
+    let fixture = fixture();
+    let (state, root) = fixture.cold(Who::Root);
+    let loader = run(root.command("/opt/programs/hello/usr/bin/hello").arg("--version"));
+    assert!(loader.succeeded(), "{loader}");
+    // glibc is there now; zlib and curl are not, and cannot be had.
+    let dead = RootBuilder::new(&fixture.world).state(state.path()).cache_url("http://127.0.0.1:9");
+    let dead = dead.sonde(fixture.sonde()).interp(fixture.shim()).shim(fixture.shim());
+    let outcome = run(dead.command(CURL).arg("--version"));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    assert!(outcome.stderr.contains("error while loading shared libraries: lib"), "{outcome}");
+    assert!(
+        outcome.stderr.contains("needed by /opt/programs/curl/usr/bin/curl, is in /nix/store/"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn a_cache_with_the_wrong_key_provides_nothing() {
+    let fixture = fixture();
+    let (state, _root) = fixture.cold(Who::Root);
+    let wrong = RootBuilder::new(&fixture.world).state(state.path()).cache_url(fixture.server.url());
+    let wrong = wrong.trusted_key("other-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    let wrong = wrong.sonde(fixture.sonde()).interp(fixture.shim()).shim(fixture.shim());
+    let outcome = run(wrong.command(CURL).arg("--version"));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+}
+
+#[test]
+fn fifty_cold_starts_at_once_all_succeed() {
+    let (_state, root) = fixture().cold(Who::Root);
+    let mut children: Vec<_> = (0..50)
+        .map(|_| {
+            let mut command = root.command(CURL);
+            command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    for child in children.drain(..) {
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.starts_with("curl 7."), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_program_survives_the_death_of_its_supervisor() {
+    let root = fixture().root(Who::Root);
+    // A foreign shell-less program that lives for a while: python sleeps, and then uses what it has.
+    let python = fixture().world.program("python3").unwrap();
+    let mut root = root;
+    for (name, value) in &python.env {
+        root = root.env(name, value);
+    }
+    let script = "import time, sys; print('up', flush=True); sys.stdin.readline(); print(sum(range(1000)))";
+    let mut command = root.command(&python.executable);
+    command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut up = [0; 3];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut up).unwrap();
+    let killed = kill_supervisor_of(child.id());
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(killed, "no supervisor was found");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "499500\n");
+}
+
+/// Kills the supervisor that was started last before `program` could open its first library.
+fn kill_supervisor_of(program: u32) -> bool {
+    // The supervisor is a session of its own; what ties it to the program is its root and that it started just after.
+    let root = std::fs::read_link(format!("/proc/{program}/root")).ok();
+    let mut candidates: Vec<u32> = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid > program && *pid < program + 50)
+        .filter(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words == b"sonde\0supervise\0")
+        })
+        .filter(|pid| std::fs::read_link(format!("/proc/{pid}/root")).ok() == root)
+        .filter(|pid| namespace(*pid) == namespace(program))
+        .collect();
+    candidates.sort_unstable();
+    let Some(pid) = candidates.first() else { return false };
+    let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success();
+    std::thread::sleep(Duration::from_millis(50));
+    killed
+}
+
+fn namespace(pid: u32) -> Option<std::path::PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()
+}
+
+#[test]
+fn supervise_is_not_for_people() {
+    let outcome = run(fixture().root(Who::Alice).command(SONDE).arg("supervise"));
+    assert_eq!(outcome.code(), Some(1), "{outcome}");
+    assert!(outcome.stderr.contains("sonde run"), "{outcome}");
+}

@@ -1,0 +1,28 @@
+//! Tests of the built binaries, in the test world. Each file is about one promise:
+//!
+//! - `programs`: foreign programs that nobody here built run, and do not without Sonde
+//! - `identity`: a program cannot tell that it was not started natively
+//! - `loading`: `dlopen`, from threads, forked children, under signals, by absolute path
+//! - `children`: fork, vfork and exec of foreign, Nix-built and missing programs
+//! - `ends`: exit statuses, signals, pipes, and the end of the supervisor
+//! - `trace`: what `sonde trace` prints
+//! - `refusals`: what is not run, or lacks something, is said in one line
+//! - `shim`: the shim as a command, and without a supervisor
+//! - `index`: importing databases
+//! - `faults`: killed supervisors, dead caches, damaged files, crowds
+//! - `tidy`: the architecture's rules that a grep can check
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that panics has failed, which is what is wanted
+
+mod harness;
+
+mod children;
+mod ends;
+mod faults;
+mod identity;
+mod index;
+mod loading;
+mod programs;
+mod refusals;
+mod shim;
+mod tidy;
+mod trace;
