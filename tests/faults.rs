@@ -121,6 +121,53 @@ fn namespace(pid: u32) -> Option<std::path::PathBuf> {
 }
 
 #[test]
+fn a_standard_error_that_nobody_reads_holds_up_nobody_else() {
+    let needy = fixture().guest_that_needs("libunread.so.1");
+    let guest = fixture().guest("full_stderr");
+    let outcome = run(fixture().root(Who::Alice).command(guest).args([&needy, "libexpat.so.1"]));
+    assert_eq!(outcome.stdout, "libexpat.so.1: opened\n", "{outcome}");
+}
+
+#[test]
+fn limits_of_the_program_are_not_the_supervisors() {
+    for limit in ["-f 4", "-n 12", "-v 400000"] {
+        let script = format!("ulimit -S {limit}; exec {CURL} --version");
+        let outcome = run(fixture().root(Who::Alice).command("/bin/sh").args(["-c", &script]));
+        assert!(outcome.stdout.starts_with("curl 7."), "ulimit {limit}: {outcome}");
+    }
+}
+
+#[test]
+fn sonde_may_be_run_by_sonde() {
+    let root = fixture().root(Who::Alice);
+    let outcome = run(root.command(SONDE).args(["run", SONDE, "run", CURL, "--version"]));
+    assert!(outcome.stdout.starts_with("curl 7."), "{outcome}");
+}
+
+#[test]
+fn a_filter_that_is_refused_is_named() {
+    // The kernel allows one listener for a process and its ancestors (seccomp(2)).
+    let guest = fixture().compile("own_listener", "own_listener", &["-static"]);
+    let outcome = run(fixture().root(Who::Alice).command(guest).args([CURL, "--version"]));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{outcome}");
+    assert!(
+        lines[0].starts_with("sonde: the kernel refused the filter (Device or resource busy)"),
+        "{outcome}"
+    );
+    assert!(lines[1].contains("error while loading shared libraries"), "{outcome}");
+}
+
+#[test]
+fn closed_output_is_no_reason_to_panic() {
+    let hello = "/opt/programs/hello/usr/bin/hello";
+    let script = format!("set -o pipefail; sonde trace {hello} 2>&1 >/dev/null | true; echo $?");
+    let outcome = run(fixture().root(Who::Alice).command("/bin/sh").args(["-c", &script]));
+    assert_eq!(outcome.stdout, "0\n", "{outcome}");
+}
+
+#[test]
 fn supervise_is_not_for_people() {
     let outcome = run(fixture().root(Who::Alice).command(SONDE).arg("supervise"));
     assert_eq!(outcome.code(), Some(1), "{outcome}");

@@ -62,6 +62,38 @@ fn through_the_shim_as_a_command_everything_is_as_natively() {
 }
 
 #[test]
+fn ignored_and_blocked_signals_stay_so() {
+    let guest = fixture().guest("identity");
+    let env = [
+        "/run/current-system/sw/bin/env",
+        "--ignore-signal=PIPE",
+        "--ignore-signal=CHLD",
+        "--block-signal=USR1",
+    ];
+    for who in EVERYBODY {
+        let native = run(fixture()
+            .native(who)
+            .command(env[0].replace("/run/current-system/sw", "/usr"))
+            .args(&env[1..])
+            .arg(&guest));
+        for before in [&[][..], &[SONDE, "run"], &[SONDE, "trace"]] {
+            let outcome = run(fixture().root(who).command(env[0]).args(&env[1..]).args(before).arg(&guest));
+            let signals = |outcome: &Outcome| {
+                let told = |line: &&str| {
+                    ["handled", "blocked", "pending", "children"].iter().any(|word| line.starts_with(word))
+                };
+                outcome.stdout.lines().filter(told).map(str::to_owned).collect::<Vec<_>>()
+            };
+            assert_eq!(
+                signals(&native),
+                ["children: -1 No child processes", "blocked: 10", "handled: 13", "handled: 17"]
+            );
+            assert_eq!(signals(&native), signals(&outcome), "{before:?} as {who:?}: {outcome}");
+        }
+    }
+}
+
+#[test]
 fn an_empty_environment_is_enough() {
     for who in EVERYBODY {
         let guest = fixture().guest("identity");
@@ -88,11 +120,10 @@ fn closed_standard_descriptors_stay_closed() {
     let guest = fixture().guest("identity");
     for who in EVERYBODY {
         // The shell closes them; what is left to print to is a file.
-        let script = format!("exec {guest} <&- 2>&- >/tmp/closed; ");
-        let print = "cat /tmp/closed";
-        let both =
-            |root: RootBuilder| run(root.command("/bin/sh").args(["-c", &format!("({script}); {print}")]));
-        let (native, outcome) = (both(fixture().native(who)), both(fixture().root(who)));
+        let both = |root: RootBuilder, before: &str| {
+            let script = format!("({before}{guest} <&- 2>&- >/tmp/closed); cat /tmp/closed");
+            run(root.command("/bin/sh").args(["-c", &script]))
+        };
         let descriptors = |outcome: &Outcome| {
             outcome
                 .stdout
@@ -101,7 +132,11 @@ fn closed_standard_descriptors_stay_closed() {
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
+        let native = both(fixture().native(who), "");
         assert_eq!(descriptors(&native), ["descriptor 1: /tmp/closed"], "{native}");
-        assert_eq!(descriptors(&native), descriptors(&outcome), "{outcome}");
+        for before in ["", "sonde run "] {
+            let outcome = both(fixture().root(who), before);
+            assert_eq!(descriptors(&native), descriptors(&outcome), "{before}: {outcome}");
+        }
     }
 }

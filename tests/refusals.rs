@@ -120,6 +120,24 @@ fn a_program_that_may_be_executed_but_not_read_is_left_to_the_kernel() {
 }
 
 #[test]
+fn an_unreadable_program_says_what_is_wrong() {
+    let _ = fixture().guest("end");
+    let path = file("unreadable-foreign", &fs::read(fixture().guests().join("end")).unwrap(), 0o711);
+    let outcome = run(fixture().root(Who::Alice).command(&path).args(["exit", "0"]));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    assert!(outcome.stderr.contains("Permission denied"), "{outcome}");
+}
+
+#[test]
+fn a_setuid_program_keeps_its_privilege() {
+    let path = fixture().compile("ids", "setuid_ids", &["-static"]);
+    let host = fixture().guests().join("setuid_ids");
+    fs::set_permissions(&host, fs::Permissions::from_mode(0o4755)).unwrap();
+    let outcome = sonde_run(&path, &[]);
+    assert_eq!(outcome.stdout, "1000 0\n", "{outcome}");
+}
+
+#[test]
 fn without_an_index_the_remedy_is_said() {
     let root = fixture().root(Who::Alice).env("XDG_CACHE_HOME", "/tmp/no-cache-here");
     let outcome = run(&mut root.command("/opt/programs/hello/usr/bin/hello"));

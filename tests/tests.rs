@@ -7,6 +7,7 @@
 //! - `ends`: exit statuses, signals, pipes, and the end of the supervisor
 //! - `trace`: what `sonde trace` prints
 //! - `refusals`: what is not run, or lacks something, is said in one line
+//! - `search`: what a program brings along comes before what a package has
 //! - `shim`: the shim as a command, and without a supervisor
 //! - `index`: importing databases
 //! - `faults`: killed supervisors, dead caches, damaged files, crowds
@@ -23,6 +24,7 @@ mod index;
 mod loading;
 mod programs;
 mod refusals;
+mod search;
 mod shim;
 mod tidy;
 mod trace;

@@ -41,23 +41,27 @@ pub(crate) fn describe_program(stack: &mut InitialStack, image: &Image<'_>, bias
     }
 }
 
-/// Tells the kernel that this process runs the program: its file, memory, arguments and name.
-///
-/// May fail where the process is allowed neither (`CAP_SYS_RESOURCE`) nor to make a user namespace: the program
-/// runs all the same, but finds the shim behind `/proc/self/exe`.
-pub(crate) fn announce_program(
-    stack: &InitialStack,
-    image: &Image<'_>,
-    bias: u64,
-    path: &CStr,
-    file: &Descriptor,
-) -> Result<(), Errno> {
+/// Gives the process the program's name, and makes it possible to let go of the shim's file.
+pub(crate) fn take_name(path: &CStr) -> Result<(), Errno> {
     let name = path.to_bytes_with_nul();
     let start = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     if let Ok(name) = CStr::from_bytes_with_nul(&name[start..]) {
         sys::set_name(name);
     }
-    forget_own_file()?;
+    forget_own_file()
+}
+
+/// Tells the kernel that this process runs the program: its memory, arguments and auxiliary vector as they are now, and
+/// with `file` what `/proc/self/exe` is.
+///
+/// The file may be refused, where the process has no capability for it and may not make a user namespace: the program
+/// runs all the same, but finds the shim behind `/proc/self/exe`.
+pub(crate) fn announce_program(
+    stack: &InitialStack,
+    image: &Image<'_>,
+    bias: u64,
+    file: Option<&Descriptor>,
+) -> Result<(), Errno> {
     let code = image.segments().find(|segment| segment.execute);
     let data = image.segments().find(|segment| segment.write).or(code);
     let extent = |segment: Option<sonde_interp::elf::Segment>| {
@@ -84,7 +88,7 @@ pub(crate) fn announce_program(
         env_end: environment.1,
         auxv: auxiliary.cast_mut().cast(),
         auxv_size: auxiliary_size as u32,
-        exe_fd: file.number() as u32,
+        exe_fd: file.map_or(sys::NO_FILE, |file| file.number() as u32),
     };
     // SAFETY: the addresses are those of what was mapped and of the initial stack. The old heap is empty, as
     // nothing in the shim ever asked for one.

@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 
 use linux_raw_sys::auxvec::{AT_BASE, AT_EXECFN, AT_SECURE};
-use linux_raw_sys::errno::{EACCES, ENOENT, EPROTO};
+use linux_raw_sys::errno::{EACCES, ENOENT, ENOEXEC, EPROTO};
 use sonde_interp::command::{Command, HELP, Supervisor};
 use sonde_interp::handoff::{Answer, Welcome};
 use sonde_interp::stack::InitialStack;
@@ -107,9 +107,15 @@ fn run_as_command(stack: &mut InitialStack) -> Loader {
         Err(error) => give_up(error.message(), NOT_RUNNABLE),
     };
     executable::describe_program(stack, &image, bias, path);
-    // Where this is not allowed the program still runs; docs/kernel-support.md says what it may notice.
-    let _ = executable::announce_program(stack, &image, bias, path, &file);
-    supervised(stack, path, Some(&file), asked)
+    // Where this is not allowed the program still runs; docs/kernel-support.md says what it may notice. It comes before
+    // the hello, so that the supervisor too finds the program behind /proc/PID/exe.
+    let _ = executable::take_name(path)
+        .and_then(|()| executable::announce_program(stack, &image, bias, Some(&file)));
+    let loader = supervised(stack, path, Some(&file), asked);
+    // Once more, with the loader in /proc/self/auxv, where debuggers look for it.
+    stack.set_auxiliary(AT_BASE, loader.bias as usize);
+    let _ = executable::announce_program(stack, &image, bias, None);
+    loader
 }
 
 fn execute_untouched(stack: &InitialStack, path: &CStr) -> Errno {
@@ -149,13 +155,23 @@ fn supervised(stack: &InitialStack, path: &CStr, file: Option<&Descriptor>, aske
 
 /// Maps the loader, installs the filter that knows it by its place, hands the listener over.
 fn join(socket: &Descriptor, welcome: &Welcome<'_>, loader: &Descriptor) -> Result<Loader, Errno> {
-    let loader = load(loader, Place::At(welcome.loader_base)).map_err(|_| EPROTO)?;
+    let loader = load(loader, Place::At(welcome.loader_base)).map_err(|error| match error {
+        map::MapError::System(errno) => errno,
+        map::MapError::Elf(_) => ENOEXEC,
+    })?;
     sys::permit_reader(welcome.supervisor_pid);
     let listener = if welcome.filter.is_empty() {
         Ok(None)
     } else {
         sys::install_filter(welcome.filter, welcome.filter_flags).map(Some)
     };
+    if let Err(errno) = listener {
+        complain(&[
+            b"the kernel refused the filter (",
+            describe(errno),
+            b"): another supervisor may have this process already; libraries that are missing are not provided",
+        ]);
+    }
     // From here on there is nothing to fall back to: if the supervisor has just gone, opens that it would have
     // answered fail, and the loader's own message follows.
     let _ = supervisor::report(socket, &listener);

@@ -7,7 +7,7 @@ use core::ffi::CStr;
 use core::ptr;
 
 use linux_raw_sys::ctypes::c_int;
-use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, EMSGSIZE, ENOTCONN};
+use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, EMSGSIZE, ENOTCONN, EPERM};
 use linux_raw_sys::general::{
     __NR_clone, __NR_close, __NR_close_range, __NR_dup2, __NR_execve, __NR_exit_group, __NR_faccessat,
     __NR_fcntl, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_openat, __NR_prctl,
@@ -292,10 +292,14 @@ pub(crate) fn set_name(name: &CStr) {
     let _ = unsafe { call(__NR_prctl, [PR_SET_NAME as usize, name.as_ptr() as usize, 0, 0, 0, 0]) };
 }
 
-/// Tells the kernel what this process's memory holds now, `/proc/self/exe` included.
+/// The `exe_fd` that leaves `/proc/self/exe` as it is.
+pub(crate) const NO_FILE: u32 = u32::MAX;
+
+/// Tells the kernel what this process's memory holds now, `/proc/self/exe` included if `exe_fd` is a descriptor.
 ///
-/// Needs `CAP_SYS_RESOURCE` or, in the process's own user namespace, `CAP_CHECKPOINT_RESTORE`: an ordinary
-/// user has neither, but may make a user namespace in which a child that shares this memory has it.
+/// Another `exe_fd` than -1 needs `CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN` in the process's own user namespace
+/// (`prctl_set_mm_map`, kernel/sys.c): an ordinary user has neither, but may make a user namespace in which a child
+/// that shares this memory has them.
 ///
 /// # Safety
 /// `map` must be truthful.
@@ -309,8 +313,9 @@ pub(crate) unsafe fn set_memory_map(map: &prctl_mm_map) -> Result<(), Errno> {
         0,
     ];
     // SAFETY: the kernel reads the structure; that it is truthful is the caller's promise, also below.
-    if unsafe { call(__NR_prctl, arguments) }.is_ok() {
-        return Ok(());
+    match unsafe { call(__NR_prctl, arguments) } {
+        Err(EPERM) if map.exe_fd != NO_FILE => {}
+        result => return result.map(drop),
     }
     // SAFETY: as above.
     let child = unsafe { arch::set_memory_map_from_namespace(map) };

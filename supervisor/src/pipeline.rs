@@ -9,12 +9,26 @@ use std::path::Path;
 use crate::guest::remote::Presence;
 use crate::index::Choice;
 
+/// What a folder is to a loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Folder {
+    /// Where libraries usually are, and in nobody's search path as far as we know: a file in it is asked for by its
+    /// whole path, or because the search has come to its end.
+    Usual,
+    /// The loader's own, or a usual one that is in a search path: the served cache may not have been asked yet.
+    Searched,
+    /// Any other.
+    Other,
+}
+
 /// What is known about the world at the moment of a load.
 pub(crate) trait Knowledge {
     /// Is this the path of the cache of a loader in the tree?
     fn is_cache(&self, path: &Path) -> bool;
-    /// Is this a folder that a loader in the tree searches last: its own, or one of the usual places for libraries?
-    fn is_last_folder(&self, folder: &Path) -> bool;
+    /// What kind of folder is this to a loader of the tree?
+    fn folder(&self, folder: &Path) -> Folder;
+    /// Does the served cache know this soname?
+    fn is_served(&self, soname: &str) -> bool;
     /// What there is at this path, in the program's root.
     fn presence(&self, path: &Path) -> Presence;
     /// Which package has the file at this path in the store.
@@ -46,9 +60,9 @@ pub(crate) fn decide(path: &Path, knowledge: &impl Knowledge) -> Step {
     if knowledge.is_cache(path) {
         return Step::ServeCache;
     }
-    let last = path.parent().is_some_and(|folder| knowledge.is_last_folder(folder));
+    let folder = path.parent().map_or(Folder::Other, |folder| knowledge.folder(folder));
     let in_store = path.starts_with("/nix/store");
-    if !last && !in_store {
+    if folder == Folder::Other && !in_store {
         return Step::LetThrough;
     }
     match knowledge.presence(path) {
@@ -56,11 +70,13 @@ pub(crate) fn decide(path: &Path, knowledge: &impl Knowledge) -> Step {
         // Outside of the store nobody sets time stamps.
         Presence::Unfinished if !in_store => Step::LetThrough,
         Presence::Unfinished => knowledge.at(path).map_or(Step::LetThrough, Step::Realise),
-        Presence::Absent if last => {
+        Presence::Absent if folder != Folder::Other => {
             let Some(soname) = path.file_name().and_then(|name| name.to_str()) else {
                 return Step::LetThrough;
             };
             match knowledge.choose(soname) {
+                // To return it here would take the cache's place, and that of every folder that is searched before it.
+                Some(_) if folder == Folder::Searched && knowledge.is_served(soname) => Step::LetThrough,
                 Some(choice) => Step::Redirect(choice),
                 None => Step::Missing(soname.to_owned()),
             }
@@ -93,8 +109,15 @@ mod tests {
         fn is_cache(&self, path: &Path) -> bool {
             path == Path::new("/etc/ld.so.cache")
         }
-        fn is_last_folder(&self, folder: &Path) -> bool {
-            folder == Path::new("/usr/lib")
+        fn folder(&self, folder: &Path) -> Folder {
+            match folder.to_str() {
+                Some("/usr/lib") => Folder::Usual,
+                Some("/lib64") => Folder::Searched,
+                _ => Folder::Other,
+            }
+        }
+        fn is_served(&self, soname: &str) -> bool {
+            soname == "libz.so.1"
         }
         fn presence(&self, _: &Path) -> Presence {
             self.0
@@ -103,7 +126,7 @@ mod tests {
             (path == Path::new(FILE)).then(zlib)
         }
         fn choose(&self, soname: &str) -> Option<Choice> {
-            (soname == "libz.so.1").then(zlib)
+            ["libz.so.1", "libz-alias.so"].contains(&soname).then(zlib)
         }
     }
 
@@ -129,6 +152,13 @@ mod tests {
         assert_eq!(step("/usr/lib/libz.so.1", Presence::Unfinished), Step::LetThrough);
         assert_eq!(step("/usr/lib/libq.so.1", Presence::Absent), Step::Missing("libq.so.1".into()));
         assert_eq!(step("/usr/lib/glibc-hwcaps/x86-64-v3/libz.so.1", Presence::Absent), Step::LetThrough);
+    }
+
+    #[test]
+    fn a_folder_that_is_searched_does_not_take_the_caches_place() {
+        assert_eq!(step("/lib64/libz.so.1", Presence::Absent), Step::LetThrough);
+        assert_eq!(step("/lib64/libz-alias.so", Presence::Absent), Step::Redirect(zlib()));
+        assert_eq!(step("/lib64/libq.so.1", Presence::Absent), Step::Missing("libq.so.1".into()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Awkward programs in C, compiled here as on any distribution: nothing of Nix is in them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -28,21 +28,26 @@ impl Fixture {
         format!("/guests/{name}")
     }
 
+    /// Builds a library with next to nothing in it.
+    pub fn library(&self, target: &Path, soname: &str) {
+        let source =
+            tempfile::Builder::new().suffix(".c").tempfile().unwrap_or_else(|error| panic!("{error}"));
+        std::fs::write(source.path(), "int provided(void) { return 0; }\n")
+            .unwrap_or_else(|error| panic!("{error}"));
+        cc(source.path(), target, &["-shared", "-fPIC", &format!("-Wl,-soname,{soname}")]);
+    }
+
     /// Builds a library that is linked against and then not shipped, and a program that needs it.
     pub fn guest_that_needs(&self, soname: &str) -> String {
         let name = format!("needs-{soname}");
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
-        let library = folder.path().join("libshort.so");
-        let empty = folder.path().join("empty.c");
-        std::fs::write(&empty, "int provided(void) { return 0; }\n")
-            .unwrap_or_else(|error| panic!("{error}"));
-        cc(&empty, &library, &["-shared", "-fPIC", &format!("-Wl,-soname,{soname}")]);
+        self.library(&folder.path().join("libshort.so"), soname);
         let search = format!("-L{}", folder.path().display());
         self.compile("end", &name, &[&search, "-Wl,--no-as-needed", "-lshort"])
     }
 }
 
-fn cc(source: &Path, target: &PathBuf, options: &[&str]) {
+fn cc(source: &Path, target: &Path, options: &[&str]) {
     let status = Command::new("cc").arg("-O1").arg(source).arg("-o").arg(target).args(options).status();
     match status {
         Ok(status) if status.success() => {}

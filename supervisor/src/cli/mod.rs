@@ -8,6 +8,7 @@ mod run;
 mod supervise;
 mod trace;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,5 +28,6 @@ pub fn main() -> ExitCode {
 
 /// Prints an error to stderr, as all of ours are printed.
 fn complain(error: &dyn std::fmt::Display) {
-    eprintln!("sonde: {error}");
+    // Whoever closed our standard error does not want to know.
+    let _ = writeln!(io::stderr(), "sonde: {error}");
 }

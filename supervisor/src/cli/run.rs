@@ -5,14 +5,14 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use super::args::Program;
 use super::{complain, exit_code};
 use crate::guest::launch::{Launch, LaunchError, Manner};
 use crate::settings::find_shim;
+use crate::sys::spawn::become_program;
 
 /// Runs the program; returns only if it could not be started.
 pub(crate) fn run(program: &Program) -> ExitCode {
@@ -21,34 +21,27 @@ pub(crate) fn run(program: &Program) -> ExitCode {
         Ok(launch) => launch,
         Err(error) => return cannot_start(&error),
     };
-    let own = std::env::current_exe();
-    let mut command = match (launch.manner, find_shim(), own) {
+    let error = match (launch.manner, find_shim(), std::env::current_exe()) {
         (Manner::Supervised, Some(shim), Ok(own)) => {
-            under_shim(&shim, &launch, ["--supervisor".into(), own.into_os_string()])
+            let (path, arguments) = under_shim(&shim, &launch, ["--supervisor".into(), own.into_os_string()]);
+            become_program(&path, &arguments)
         }
         (Manner::Supervised, None, _) => {
             complain(&"the shim sonde-interp is not beside this command; running the program without it");
-            untouched(&launch)
+            become_program(&launch.path, &launch.arguments)
         }
-        _ => untouched(&launch),
+        _ => become_program(&launch.path, &launch.arguments),
     };
-    cannot_execute(&launch.path, &command.exec())
+    cannot_execute(&launch.path, &error)
 }
 
-/// The command that runs a program under the shim, which gets `options` of its own.
-pub(super) fn under_shim(shim: &Path, launch: &Launch, options: [OsString; 2]) -> Command {
-    let mut command = Command::new(shim);
-    command.args(options).arg("--exec").arg(&launch.path).arg("--").args(&launch.arguments);
-    command
-}
-
-/// The command that leaves a program to the kernel.
-pub(super) fn untouched(launch: &Launch) -> Command {
-    let mut command = Command::new(&launch.path);
-    if let Some((name, rest)) = launch.arguments.split_first() {
-        command.arg0(name).args(rest);
-    }
-    command
+/// Path and arguments of the shim that runs a program; it gets `options` of its own.
+pub(super) fn under_shim(shim: &Path, launch: &Launch, options: [OsString; 2]) -> (PathBuf, Vec<OsString>) {
+    let mut arguments = vec![shim.as_os_str().to_owned()];
+    arguments.extend(options);
+    arguments.extend(["--exec".into(), launch.path.clone().into_os_string(), "--".into()]);
+    arguments.extend_from_slice(&launch.arguments);
+    (shim.to_owned(), arguments)
 }
 
 /// Says why a program was not started, and returns the status that a shell would.
@@ -58,7 +51,7 @@ pub(super) fn cannot_start(error: &LaunchError) -> ExitCode {
 }
 
 /// The kernel would not execute it.
-pub(super) fn cannot_execute(path: &Path, error: &io::Error) -> ExitCode {
+fn cannot_execute(path: &Path, error: &io::Error) -> ExitCode {
     let reason = match error.raw_os_error() {
         // The file is there, so it is what the file names.
         Some(libc::ENOENT) => {

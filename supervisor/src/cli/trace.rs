@@ -1,10 +1,14 @@
 //! `sonde trace`: runs the program as a child, serves its tree in this process, and shows what it was given.
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitCode, ExitStatus};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::thread;
+
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use super::args::Program;
-use super::run::{cannot_execute, cannot_start, under_shim, untouched};
+use super::run::{cannot_start, run, under_shim};
 use super::{complain, exit_code, logging};
 use crate::guest::launch::{Launch, Manner};
 use crate::guest::remote::Thread;
@@ -13,7 +17,7 @@ use crate::report::human;
 use crate::serve;
 use crate::settings::{Settings, find_shim};
 use crate::sys::scm_rights::Socket;
-use crate::sys::signals;
+use crate::sys::{signals, spawn};
 
 /// Runs the program, prints the table, and ends as the program did.
 pub(crate) fn trace(program: &Program) -> ExitCode {
@@ -25,11 +29,10 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
     };
     if launch.manner == Manner::Untouched {
         complain(&format_args!(
-            "{}: static, or not an x86-64 program: nothing to trace",
+            "{}: nothing to trace: static, setuid, or not an x86-64 program",
             launch.path.display()
         ));
-        let status = untouched(&launch).status();
-        return status.map_or_else(|error| cannot_execute(&launch.path, &error), end_like);
+        return run(program);
     }
     let Some(shim) = find_shim() else {
         complain(&"the shim sonde-interp is not beside this command; install both together");
@@ -38,36 +41,47 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
     let reporter = Reporter::keeping();
     let status = Socket::pair().and_then(|(ours, theirs)| {
         let number = theirs.keep_on_exec()?.to_string();
-        let mut child = under_shim(&shim, &launch, ["--supervisor-fd".into(), number.into()]).spawn()?;
+        let (path, arguments) = under_shim(&shim, &launch, ["--supervisor-fd".into(), number.into()]);
+        let child = spawn::spawn(&path, &arguments)?;
         drop(theirs);
         // The child has them as they were; from now on it alone is meant.
         signals::ignore_terminal()?;
-        watch(&mut child, ours, &reporter)
+        watch(child, ours, &reporter)
     });
     match status {
         Ok(status) => {
-            eprint!("{}", human::table(&reporter.take()));
+            // Whoever closed our standard error does not want to know.
+            let _ = io::stderr().write_all(human::table(&reporter.take()).as_bytes());
             end_like(status)
         }
-        Err(error) => cannot_execute(&shim, &error),
+        Err(error) => {
+            complain(&format_args!("tracing {}: {error}", launch.path.display()));
+            exit_code::code(exit_code::FAILURE)
+        }
     }
 }
 
-fn watch(child: &mut Child, socket: Socket, reporter: &Reporter) -> std::io::Result<ExitStatus> {
-    if let Some(thread) = Thread::new(child.id())
+fn watch(child: Pid, socket: Socket, reporter: &Reporter) -> io::Result<WaitStatus> {
+    // Reaped at once, not when its tree has ended: before Linux 6.11 a zombie counts as a part of it.
+    let reaper = thread::Builder::new().name("reaper".into()).spawn(move || waitpid(child, None))?;
+    if let Some(thread) = Thread::new(child.as_raw().cast_unsigned())
         && let Err(error) = serve::serve(&Settings::from_environment(), socket, thread, reporter)
     {
         tracing::debug!(%error, "the program runs unsupervised; the shim has said why");
     }
-    child.wait()
+    let status = reaper.join().map_err(|_| io::Error::other("waiting for the program failed"))?;
+    Ok(status?)
 }
 
 /// Ends this process as the program ended: with its status, or by its signal.
-fn end_like(status: ExitStatus) -> ExitCode {
-    if let Some(signal) = status.signal() {
-        // Returns only if the signal cannot end us.
-        let _ = signals::die_of(signal);
-        return exit_code::code(u8::try_from(128 + signal).unwrap_or(exit_code::FAILURE));
+fn end_like(status: WaitStatus) -> ExitCode {
+    match status {
+        WaitStatus::Exited(_, code) => exit_code::code(u8::try_from(code).unwrap_or(exit_code::FAILURE)),
+        WaitStatus::Signaled(_, signal, _) => {
+            // Returns only if the signal cannot end us.
+            let _ = signals::die_of(signal);
+            exit_code::code(u8::try_from(128 + signal as i32).unwrap_or(exit_code::FAILURE))
+        }
+        _ => exit_code::code(exit_code::FAILURE),
     }
-    exit_code::code(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit_code::FAILURE))
 }

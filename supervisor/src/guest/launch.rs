@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use sonde_interp::elf::{HEAD, Image};
 use thiserror::Error;
 
+use crate::sys::privilege;
+
 /// How deep scripts may be interpreted by scripts (`BINPRM_MAX_RECURSION`, fs/exec.c: 5 in all).
 const MAX_SCRIPTS: usize = 4;
 
@@ -33,7 +35,7 @@ pub(crate) struct Launch {
 pub(crate) enum Manner {
     /// The shim, under supervision.
     Supervised,
-    /// The kernel: static, of another architecture, or not ELF at all.
+    /// The kernel: static, of another architecture, not ELF at all, or with privileges that only the kernel can give.
     Untouched,
 }
 
@@ -72,9 +74,9 @@ impl Launch {
         let mut all = vec![program.to_owned()];
         all.extend_from_slice(arguments);
         for _ in 0..=MAX_SCRIPTS {
-            let head = read_head(&path)?;
+            let (head, raised) = read_head(&path)?;
             let Some(interpreter) = Interpreter::of_script(&head) else {
-                let manner = manner_of(&head);
+                let manner = if raised { Manner::Untouched } else { manner_of(&head) };
                 return Ok(Self { path, arguments: all, manner });
             };
             // As the kernel does: the interpreter, its one argument, the script's path, the script's arguments.
@@ -105,7 +107,8 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-fn read_head(path: &Path) -> Result<Vec<u8>, LaunchError> {
+/// The beginning of a file, and whether executing it raises privileges.
+fn read_head(path: &Path) -> Result<(Vec<u8>, bool), LaunchError> {
     let open = |source| LaunchError::Open { path: path.to_owned(), source };
     // Looked at before it is opened: opening a FIFO would wait for a writer.
     let data = fs::metadata(path).map_err(open)?;
@@ -125,7 +128,7 @@ fn read_head(path: &Path) -> Result<Vec<u8>, LaunchError> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => 0,
         Err(error) => return Err(open(error)),
     };
-    Ok(head)
+    Ok((head, privilege::raised_by(path, &data)))
 }
 
 /// Only a dynamically linked x86-64 program has a use for us; whatever else it is, the kernel knows better.

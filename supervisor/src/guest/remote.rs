@@ -107,7 +107,7 @@ impl GuestRoot {
         File::open("/").map(|root| Self(root.into()))
     }
 
-    /// Is there a file that could be opened by this absolute path?
+    /// Is there a file at this absolute path?
     pub(crate) fn contains(&self, path: &Path) -> bool {
         self.open_with(path, OFlag::O_PATH).is_ok()
     }
@@ -121,7 +121,11 @@ impl GuestRoot {
         match found {
             Ok(data) if data.mtime() == 1 => Presence::Complete,
             Ok(_) => Presence::Unfinished,
-            Err(_) => Presence::Absent,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+                Presence::Absent
+            }
+            // No permission, no descriptors left: it may well be there, and the loader is to see for itself.
+            Err(_) => Presence::Complete,
         }
     }
 

@@ -47,6 +47,15 @@ struct Object {
     parent: Option<Rc<Object>>,
 }
 
+/// A program's own needs and search paths.
+#[derive(Debug, Default)]
+pub(crate) struct Closure {
+    /// What it and its bundled libraries are linked against, each soname once.
+    pub(crate) needs: Vec<Need>,
+    /// Every folder that is in a search path of any of them.
+    pub(crate) searched: HashSet<PathBuf>,
+}
+
 /// Follows `DT_NEEDED` breadth first from the program through everything that it brings along.
 pub(crate) fn analyse(
     program: &Path,
@@ -54,16 +63,18 @@ pub(crate) fn analyse(
     library_path: Option<&str>,
     root: &GuestRoot,
     index: &Index,
-) -> Vec<Need> {
-    let mut needs = Vec::new();
+) -> Closure {
+    let mut closure = Closure::default();
     let mut seen = HashSet::new();
     let mut queue = VecDeque::from([Rc::new(Object::new(program, facts, None))]);
     while let Some(object) = queue.pop_front() {
+        let searched = object.search_path(library_path);
+        closure.searched.extend(searched.iter().cloned());
         for soname in &object.facts.needed {
             if !seen.insert(soname.clone()) {
                 continue;
             }
-            let answer = match find(&object, soname, library_path, root) {
+            let answer = match find(soname, &searched, root) {
                 Some(path) => {
                     let facts = read_facts(root, &path);
                     queue.extend(facts.map(|facts| Rc::new(Object::new(&path, facts, Some(object.clone())))));
@@ -72,10 +83,10 @@ pub(crate) fn analyse(
                 None if index.is_glibc(soname) => Answer::Glibc,
                 None => index.choose(soname).map_or(Answer::Absent, Answer::Package),
             };
-            needs.push(Need { soname: soname.clone(), needed_by: object.path.clone(), answer });
+            closure.needs.push(Need { soname: soname.clone(), needed_by: object.path.clone(), answer });
         }
     }
-    needs
+    closure
 }
 
 impl Object {
@@ -83,23 +94,29 @@ impl Object {
         let origin = path.parent().map_or_else(String::new, |folder| folder.to_string_lossy().into_owned());
         Self { facts, path: path.to_owned(), origin, parent }
     }
+
+    /// The folders in which the loader looks for what this object needs, before it asks its cache.
+    fn search_path(&self, library_path: Option<&str>) -> Vec<PathBuf> {
+        let mut chain = vec![self.requester()];
+        let mut loaded_by = self.parent.as_ref();
+        while let Some(object) = loaded_by {
+            chain.push(object.requester());
+            loaded_by = object.parent.as_ref();
+        }
+        folders(&chain, library_path).into_iter().map(|folder| folder.path.into()).collect()
+    }
+
+    fn requester(&self) -> Requester<'_> {
+        Requester { facts: &self.facts, origin: &self.origin }
+    }
 }
 
 /// Where the loader would find it before it asks its cache.
-fn find(object: &Rc<Object>, soname: &str, library_path: Option<&str>, root: &GuestRoot) -> Option<PathBuf> {
+fn find(soname: &str, searched: &[PathBuf], root: &GuestRoot) -> Option<PathBuf> {
     if soname.contains('/') {
         return Some(PathBuf::from(soname)).filter(|path| path.is_absolute() && root.contains(path));
     }
-    let mut chain = vec![object.clone()];
-    while let Some(parent) = chain.last().and_then(|last| last.parent.clone()) {
-        chain.push(parent);
-    }
-    let requesters: Vec<_> =
-        chain.iter().map(|object| Requester { facts: &object.facts, origin: &object.origin }).collect();
-    folders(&requesters, library_path)
-        .into_iter()
-        .map(|folder| Path::new(&folder.path).join(soname))
-        .find(|path| path.is_absolute() && root.contains(path))
+    searched.iter().map(|folder| folder.join(soname)).find(|path| path.is_absolute() && root.contains(path))
 }
 
 fn read_facts(root: &GuestRoot, path: &Path) -> Option<ElfFacts> {

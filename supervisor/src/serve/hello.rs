@@ -37,7 +37,7 @@ pub(crate) enum HelloError {
     Socket(#[from] io::Error),
     #[error("the shim: {0}")]
     Message(#[from] MessageError),
-    #[error("this kernel has no seccomp user notification (Linux 5.0), or forbids it here")]
+    #[error("this kernel is older than Linux 5.9, or does not allow seccomp user notification here")]
     Kernel,
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -72,7 +72,7 @@ pub(super) fn greet_first(
     thread: Thread,
     reporter: &Reporter,
 ) -> Result<(Tree, OwnedFd), HelloError> {
-    let guest = receive(socket, thread)?;
+    let guest = receive(socket, thread).or_else(|error| refuse(socket, error))?;
     let tree = found_tree(settings, &guest, reporter).and_then(|tree| {
         let provision = admit(&tree, &guest)?;
         Ok((tree, provision))
@@ -88,7 +88,7 @@ pub(super) fn greet_first(
 
 /// Greets a foreign program that a process of the tree has executed: it runs under the tree's filter already.
 pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Result<(), HelloError> {
-    let guest = receive(socket, thread)?;
+    let guest = receive(socket, thread).or_else(|error| refuse(socket, error))?;
     let provision = admit(tree, &guest).or_else(|error| refuse(socket, error))?;
     send_welcome(tree, socket, &provision, &[])?;
     receive_listener(socket).map(drop)
@@ -109,7 +109,8 @@ fn receive(socket: &Socket, thread: Thread) -> Result<Guest, HelloError> {
         None => (thread.executable_path()?, thread.executable()?),
     };
     let program_error = |source| HelloError::Program { path: path.clone(), source };
-    // A file that is being executed cannot be truncated (ETXTBSY, open(2)), so it may be mapped.
+    // Mapped although it is foreign: whoever can truncate it while it starts ends the supervision of nothing but its
+    // own tree.
     let bytes = MappedFile::open(&file).map_err(program_error)?;
     let facts =
         ElfFacts::parse(bytes.as_ref()).map_err(|source| HelloError::Elf { path: path.clone(), source })?;
@@ -119,7 +120,7 @@ fn receive(socket: &Socket, thread: Thread) -> Result<Guest, HelloError> {
 
 fn found_tree(settings: &Settings, guest: &Guest, reporter: &Reporter) -> Result<Tree, HelloError> {
     let features = Features::probe();
-    if !features.user_notification {
+    if !features.sufficient() {
         return Err(HelloError::Kernel);
     }
     let index = Index::open(settings)?;
@@ -134,13 +135,14 @@ fn found_tree(settings: &Settings, guest: &Guest, reporter: &Reporter) -> Result
 fn admit(tree: &Tree, guest: &Guest) -> Result<Arc<Provision>, HelloError> {
     let library_path =
         guest.thread.variable("LD_LIBRARY_PATH").and_then(|value| String::from_utf8(value).ok());
-    let needs = analyse(&guest.path, guest.facts.clone(), library_path.as_deref(), &guest.root, &tree.index);
-    tree.learn(&needs);
+    let facts = guest.facts.clone();
+    let closure = analyse(&guest.path, facts, library_path.as_deref(), &guest.root, &tree.index);
+    tree.learn(&closure);
     let own = own_loader(tree, guest)?;
     let foreign = if own.is_none() { Some(tree.index.loader().ok_or(HelloError::NoLoader)?) } else { None };
 
     let mut objects: Vec<_> = foreign.iter().map(|choice| choice.object.clone()).collect();
-    for need in &needs {
+    for need in &closure.needs {
         let Found::Package(choice) = &need.answer else { continue };
         let allowed = tree.permit(&need.soname, choice, Source::Needed) == Decision::Provide;
         if allowed && !objects.contains(&choice.object) {

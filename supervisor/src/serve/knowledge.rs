@@ -5,7 +5,7 @@ use std::path::Path;
 use super::tree::Tree;
 use crate::guest::remote::{GuestRoot, Presence};
 use crate::index::Choice;
-use crate::pipeline::Knowledge;
+use crate::pipeline::{Folder, Knowledge};
 
 /// Where foreign programs expect libraries (filesystem hierarchy standard, and Debian's multiarch folders).
 const LIBRARY_FOLDERS: [&str; 8] = [
@@ -30,9 +30,21 @@ impl Knowledge for View<'_> {
         self.tree.provision(|provision| provision.loader.cache_path.as_deref() == Some(path)).is_some()
     }
 
-    fn is_last_folder(&self, folder: &Path) -> bool {
-        LIBRARY_FOLDERS.iter().any(|usual| folder == Path::new(usual))
-            || self.tree.provision(|provision| provision.loader.folder() == folder).is_some()
+    fn folder(&self, folder: &Path) -> Folder {
+        let usual = LIBRARY_FOLDERS.iter().any(|usual| folder == Path::new(usual));
+        if self.tree.provision(|provision| provision.loader.folder() == folder).is_some() {
+            Folder::Searched
+        } else if !usual {
+            Folder::Other
+        } else if self.tree.is_searched(folder) {
+            Folder::Searched
+        } else {
+            Folder::Usual
+        }
+    }
+
+    fn is_served(&self, soname: &str) -> bool {
+        self.tree.is_served(soname)
     }
 
     fn presence(&self, path: &Path) -> Presence {

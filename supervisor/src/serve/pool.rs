@@ -1,7 +1,7 @@
 //! Threads for what takes time, so that a download never holds up another open.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -32,23 +32,27 @@ pub(crate) struct Pool {
     tree: Arc<Tree>,
     sender: Sender<Job>,
     receiver: Receiver<Job>,
-    started: Once,
+    /// How many workers there are, once there should be some.
+    started: OnceLock<usize>,
 }
 
 impl Pool {
     pub(crate) fn new(tree: Arc<Tree>) -> Self {
         let (sender, receiver) = bounded(WAITING);
-        Self { tree, sender, receiver, started: Once::new() }
+        Self { tree, sender, receiver, started: OnceLock::new() }
     }
 
     /// Hands a job to the next free worker.
     pub(crate) fn submit(&self, job: Job) {
-        self.started.call_once(|| self.start());
+        if *self.started.get_or_init(|| self.start()) == 0 {
+            return self.tree.work(job); // slow beats never
+        }
         // The receiver lives as long as we do.
         let _ = self.sender.send(job);
     }
 
-    fn start(&self) {
+    fn start(&self) -> usize {
+        let mut started = 0;
         for number in 0..WORKERS {
             let (tree, receiver) = (self.tree.clone(), self.receiver.clone());
             let worker = move || {
@@ -58,9 +62,11 @@ impl Pool {
                     }
                 }
             };
-            if let Err(error) = thread::Builder::new().name(format!("worker-{number}")).spawn(worker) {
-                warn!(%error, "no thread for a worker");
+            match thread::Builder::new().name(format!("worker-{number}")).spawn(worker) {
+                Ok(_) => started += 1,
+                Err(error) => warn!(%error, "no thread for a worker"),
             }
         }
+        started
     }
 }

@@ -2,15 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sonde_policy::{Decision, Package, Policy, Request, Source};
 use sonde_resolve::elf::ElfFacts;
 use sonde_resolve::index::is_shared_object_name;
+use sonde_resolve::ldcache;
 use tracing::{debug, warn};
 
 use super::hello;
@@ -21,7 +24,7 @@ use crate::guest::remote::{Address, GuestRoot, Thread};
 use crate::index::{Choice, Index};
 use crate::pipeline::{Step, decide};
 use crate::plan::cache::ServedCache;
-use crate::plan::closure::Need;
+use crate::plan::closure::{Answer as Found, Closure};
 use crate::plan::loader::Loader;
 use crate::report::errors;
 use crate::report::event::{How, Load, Reporter};
@@ -66,6 +69,12 @@ pub(crate) struct Tree {
     provisions: RwLock<Vec<Arc<Provision>>>,
     /// Who is linked against a soname, as far as it is known.
     needed_by: Mutex<HashMap<String, PathBuf>>,
+    /// Sonames that programs of the tree are linked against and nobody has.
+    absent: Mutex<HashSet<String>>,
+    /// Folders that are in a search path of a program of the tree, or have been searched.
+    searched: RwLock<HashSet<PathBuf>>,
+    /// What the served cache knows; worked out when it is first asked, which few programs make necessary.
+    served: OnceLock<HashSet<String>>,
     /// What each process was told already.
     told: Mutex<HashSet<(u32, String)>>,
 }
@@ -89,6 +98,9 @@ impl Tree {
             program,
             provisions: RwLock::default(),
             needed_by: Mutex::default(),
+            absent: Mutex::default(),
+            searched: RwLock::default(),
+            served: OnceLock::new(),
             told: Mutex::default(),
         }
     }
@@ -110,11 +122,40 @@ impl Tree {
         provision
     }
 
-    /// Remembers who needs what, for reports.
-    pub(super) fn learn(&self, needs: &[Need]) {
+    /// Remembers a program's needs and search paths.
+    pub(super) fn learn(&self, closure: &Closure) {
         let mut needed_by = lock(&self.needed_by);
-        for need in needs {
+        for need in &closure.needs {
             needed_by.entry(need.soname.clone()).or_insert_with(|| need.needed_by.clone());
+            if matches!(need.answer, Found::Absent) {
+                lock(&self.absent).insert(need.soname.clone());
+            }
+        }
+        let mut searched = self.searched.write().unwrap_or_else(PoisonError::into_inner);
+        searched.extend(closure.searched.iter().cloned());
+    }
+
+    /// Is the folder in a search path?
+    pub(super) fn is_searched(&self, folder: &Path) -> bool {
+        self.searched.read().unwrap_or_else(PoisonError::into_inner).contains(folder)
+    }
+
+    /// Does the served cache know this soname?
+    pub(super) fn is_served(&self, soname: &str) -> bool {
+        let names = || {
+            let cache = self.index.base_cache().and_then(|cache| ldcache::parse(cache).ok());
+            cache.unwrap_or_default().into_iter().map(|entry| entry.soname).collect()
+        };
+        self.served.get_or_init(names).contains(soname)
+    }
+
+    /// A search of a folder begins with its folders for newer processors (`glibc-hwcaps`, ld.so(8)); an open by whole
+    /// path has none. So a folder is found out that a library opened later has in its search path.
+    fn notice_search(&self, path: &Path) {
+        let folder =
+            path.ancestors().skip(1).find(|folder| folder.ends_with("glibc-hwcaps")).and_then(Path::parent);
+        if let Some(folder) = folder.filter(|folder| !self.is_searched(folder)) {
+            self.searched.write().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
         }
     }
 
@@ -149,6 +190,7 @@ impl Tree {
         let since = Instant::now();
         let Ok(path) = notification.read_path(address) else { return notification.let_through() };
         let thread = notification.thread();
+        self.notice_search(&path);
         // Where its root cannot be seen, its store and ours are most likely the same.
         let root = thread.and_then(|thread| thread.root().ok()).map_or_else(GuestRoot::own, Ok);
         let Ok(root) = root else { return notification.let_through() };
@@ -269,6 +311,10 @@ impl Tree {
     }
 
     fn tell_missing(&self, thread: Option<Thread>, soname: &str, since: Instant) {
+        // Anything else may be found further on in the search, or is a library that the program can do without.
+        if !lock(&self.absent).contains(soname) {
+            return;
+        }
         let Some(needed_by) = lock(&self.needed_by).get(soname).cloned() else { return };
         // The loader tries several last folders; one line is enough.
         if self.tell_once(thread, soname, &errors::absent(soname, &needed_by)) {
@@ -292,13 +338,8 @@ impl Tree {
     fn tell_once(&self, thread: Option<Thread>, soname: &str, line: &str) -> bool {
         let Some(thread) = thread else { return false };
         let first = lock(&self.told).insert((process_of(thread), soname.to_owned()));
-        if first {
-            match thread.standard_error() {
-                Ok(mut stderr) => {
-                    let _ = std::io::Write::write_all(&mut stderr, format!("{line}\n").as_bytes());
-                }
-                Err(error) => warn!(%error, line, "the program's standard error cannot be reached"),
-            }
+        if first && let Err(error) = thread.standard_error().and_then(|stderr| write_at_once(stderr, line)) {
+            warn!(%error, line, "the program's standard error cannot be reached");
         }
         first
     }
@@ -354,6 +395,21 @@ impl Tree {
             needed_by.entry(soname).or_insert_with(|| library.to_owned());
         }
     }
+}
+
+/// Writes a line if that can be done without waiting: whoever reads the other end may be a process of the tree that
+/// waits for us. A pipe that is ready takes this many bytes at once (`PIPE_BUF`, pipe(7)).
+fn write_at_once(mut file: File, line: &str) -> io::Result<()> {
+    const AT_ONCE: usize = 4096;
+    let mut descriptors = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut descriptors, PollTimeout::ZERO)?;
+    if !descriptors[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    let mut bytes = line.as_bytes().to_vec();
+    bytes.truncate(AT_ONCE - 1);
+    bytes.push(b'\n');
+    file.write_all(&bytes)
 }
 
 /// Gives a process of the tree a socket to the supervisor.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -118,7 +119,11 @@ impl<W> Realiser<W> {
             reason: error.to_string(),
         })?;
         // A path is rooted once in a plan, so its name is free.
-        self.store.realise(paths, &self.roots.join(first.base_name()))
+        let root = self.roots.join(first.base_name());
+        // Whoever waits must be told even if the store panics.
+        catch_unwind(AssertUnwindSafe(|| self.store.realise(paths, &root))).unwrap_or_else(|_| {
+            Err(StoreError::Refused("the store failed unexpectedly; please report this".into()))
+        })
     }
 
     /// Records a result unless somebody else is at the same path: then it is theirs to conclude.

@@ -15,6 +15,9 @@ const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 pub(crate) struct Features {
     /// User notification (Linux 5.0). Without it nothing can be trapped.
     pub(crate) user_notification: bool,
+    /// Linux 5.9, which brought `ADDFD`. That and `CONTINUE` (5.5) cannot be probed without a listener; close_range(2)
+    /// came in the same release.
+    pub(crate) adds_descriptors: bool,
     /// Traps that only fatal signals interrupt (Linux 5.19).
     pub(crate) wait_killable: bool,
 }
@@ -24,8 +27,14 @@ impl Features {
     pub(crate) fn probe() -> Self {
         Self {
             user_notification: knows(NEW_LISTENER),
+            adds_descriptors: has_close_range(),
             wait_killable: knows(NEW_LISTENER | WAIT_KILLABLE_RECV),
         }
+    }
+
+    /// Can programs be supervised at all?
+    pub(crate) fn sufficient(self) -> bool {
+        self.user_notification && self.adds_descriptors
     }
 
     /// The flags with which a shim is to install its filter.
@@ -43,6 +52,13 @@ fn knows(flags: u32) -> bool {
     result == -1 && Errno::last() == Errno::EFAULT
 }
 
+/// An empty range is refused with `EINVAL` by kernels that know the call.
+fn has_close_range() -> bool {
+    // SAFETY: closes nothing, since the range is empty.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 2, 1, 0) };
+    result == -1 && Errno::last() == Errno::EINVAL
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_flags_follow_what_was_found() {
-        let old = Features { user_notification: true, wait_killable: false };
+        let old = Features { user_notification: true, adds_descriptors: true, wait_killable: false };
         assert_eq!(old.filter_flags(), 8);
         assert_eq!(Features { wait_killable: true, ..old }.filter_flags(), 40);
     }

@@ -8,9 +8,9 @@ use memmap2::Mmap;
 
 /// The bytes of a file.
 ///
-/// Only files that are never changed in place are mapped: store paths, which are read-only, and files of our own,
-/// which are replaced by rename. A foreign program could be truncated by its owner while it is looked at, which
-/// would end this process with `SIGBUS`; such files are read instead ([`read_whole`]).
+/// A file that is truncated while it is looked at ends this process with `SIGBUS`. So what is mapped is store paths,
+/// which are read-only, files of our own, which are replaced by rename, and the program that is being started, whose
+/// owner harms nobody else. Other foreign files are read.
 #[derive(Debug)]
 pub(crate) struct MappedFile(Option<Mmap>);
 

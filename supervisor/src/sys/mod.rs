@@ -3,8 +3,11 @@
 
 pub(crate) mod features;
 pub(crate) mod mapped_file;
+pub(crate) mod original;
 pub(crate) mod pidfd;
+pub(crate) mod privilege;
 pub(crate) mod process_vm;
 pub(crate) mod scm_rights;
 pub(crate) mod seccomp_notify;
 pub(crate) mod signals;
+pub(crate) mod spawn;

@@ -62,7 +62,7 @@ impl Listener {
     /// Waits for a trap; `None` when no process with this filter is left.
     pub(crate) fn receive(&self) -> io::Result<Option<Trap>> {
         loop {
-            // RECV alone would wait for ever once the last process is gone, before Linux 5.19 or so.
+            // RECV alone would wait for ever once the last process is gone, before Linux 6.11.
             let mut descriptors = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
             match poll(&mut descriptors, PollTimeout::NONE) {
                 Ok(_) => {}

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 
 /// Ignores the signals by which a terminal ends its foreground programs: they are meant for the program that is
@@ -14,9 +15,17 @@ pub(crate) fn ignore_terminal() -> io::Result<()> {
     Ok(())
 }
 
-/// Undoes what a program may have set up before it executed us: blocked signals and ignored ones are inherited.
+/// Undoes what a program may have set up before it executed us: blocked signals, ignored ones and limits are
+/// inherited.
 pub(crate) fn reset() -> io::Result<()> {
     SigSet::empty().thread_set_mask()?;
+    // A file that must not grow is an error to us, not a reason to die.
+    set(Signal::SIGXFSZ, SigHandler::SigIgn)?;
+    for limit in [Resource::RLIMIT_FSIZE, Resource::RLIMIT_NOFILE, Resource::RLIMIT_AS, Resource::RLIMIT_DATA]
+    {
+        let (_, hard) = getrlimit(limit)?;
+        setrlimit(limit, hard, hard)?;
+    }
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
         set(signal, SigHandler::SigDfl)?;
     }
@@ -24,14 +33,39 @@ pub(crate) fn reset() -> io::Result<()> {
 }
 
 /// Ends this process by a signal, as the program that it stands for was ended, without a second core dump.
-pub(crate) fn die_of(number: i32) -> io::Result<()> {
-    let signal = Signal::try_from(number)?;
-    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
+pub(crate) fn die_of(signal: Signal) -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     if ![Signal::SIGKILL, Signal::SIGSTOP].contains(&signal) {
         set(signal, SigHandler::SigDfl)?;
     }
     raise(signal)?;
     Ok(())
+}
+
+/// What the standard library makes of `SIGPIPE`, or what it was.
+pub(super) fn set_pipe(ignored: bool) -> io::Result<()> {
+    set(Signal::SIGPIPE, if ignored { SigHandler::SigIgn } else { SigHandler::SigDfl })
+}
+
+/// Is the signal ignored?
+pub(super) fn is_ignored(signal: Signal) -> io::Result<bool> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: sigaction(2) writes the old action, and zeroed is a valid one.
+    let action = unsafe {
+        if libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        action.assume_init()
+    };
+    Ok(action.sa_sigaction == libc::SIG_IGN)
+}
+
+pub(super) fn ignore(signal: Signal) -> io::Result<()> {
+    set(signal, SigHandler::SigIgn)
+}
+
+pub(super) fn set_default(signal: Signal) -> io::Result<()> {
+    set(signal, SigHandler::SigDfl)
 }
 
 fn set(signal: Signal, handler: SigHandler) -> io::Result<()> {

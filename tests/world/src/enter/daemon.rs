@@ -25,7 +25,8 @@ pub fn run_daemon(world: &World, entry: &Entry) -> Result<Infallible> {
         bail!("a Nix daemon for alice needs real root: run as root");
     }
     // Whoever asked for a daemon and is killed leaves none behind.
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).context("tying the daemon to its parent")?;
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .context("tying the daemon to its parent")?;
     let (state, _) = state::prepare(world, entry)?;
     assemble::assemble(world, entry, &state, true)?;
     let _ = std::fs::remove_file(SOCKET); // a killed daemon leaves it, and a connect would be refused
