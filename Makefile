@@ -1,14 +1,14 @@
 # Every target sets up what it needs and is otherwise silent. CI calls nothing but these.
 CARGO ?= cargo
 SHIM  := $(CARGO) build --quiet --release --manifest-path interp/Cargo.toml
-WORLD := $(CARGO) run --quiet --release --manifest-path tests/world/Cargo.toml --
+WORLD := $(CARGO) run --quiet --manifest-path tests/world/Cargo.toml --
 
 .PHONY: demo test check bench world tools clean
 
 ## demo: run a real foreign program in a NixOS-like root, and show each library that it is given
 demo: world
 	@$(SHIM)
-	@$(CARGO) test --quiet --release --package sonde --test demo
+	@$(CARGO) test --quiet --package sonde --test demo
 
 ## test: every test, in the test world
 test: world

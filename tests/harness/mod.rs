@@ -1,6 +1,6 @@
 //! What every test of the built binaries stands on: the test world, a cache server, Sonde installed as Nix would have
 //! installed it, and folders of state that the runs of one user share.
-#![allow(dead_code, unreachable_pub)] // tests, benches and the demo each use a part
+#![allow(dead_code, unreachable_pub, unused_imports)] // tests, benches and the demo each use a part
 
 mod guests;
 pub mod output;

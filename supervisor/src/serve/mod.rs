@@ -4,6 +4,7 @@ mod hello;
 mod knowledge;
 mod pool;
 mod tree;
+mod witness;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,36 +1,31 @@
 //! A tree: the processes that share a filter, and all that the supervisor knows about them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Write};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sonde_policy::{Decision, Package, Policy, Request, Source};
-use sonde_resolve::elf::ElfFacts;
-use sonde_resolve::index::is_shared_object_name;
 use sonde_resolve::ldcache;
 use tracing::{debug, warn};
 
 use super::hello;
 use super::knowledge::View;
 use super::pool::{Job, Pool};
+use super::witness::Witness;
 use crate::guest::notification::{Call, Notification};
 use crate::guest::remote::{Address, GuestRoot, Thread};
 use crate::index::{Choice, Index};
 use crate::pipeline::{Step, decide};
 use crate::plan::cache::ServedCache;
-use crate::plan::closure::{Answer as Found, Closure};
+use crate::plan::closure::Closure;
 use crate::plan::loader::Loader;
-use crate::report::errors;
-use crate::report::event::{How, Load, Reporter};
+use crate::report::event::{How, Reporter};
 use crate::store::{Asked, Realiser, StoreError};
 use crate::sys::features::Features;
-use crate::sys::mapped_file::MappedFile;
 use crate::sys::scm_rights::Socket;
 
 /// A loader of the tree and the cache that programs under it are served.
@@ -39,21 +34,20 @@ pub(super) struct Provision {
     cache: OnceLock<Option<ServedCache>>,
 }
 
+/// What a load is after.
+pub(super) struct Wanted {
+    pub(super) soname: String,
+    pub(super) choice: Choice,
+    pub(super) thread: Option<Thread>,
+    /// Return the file, instead of letting the loader open it by itself.
+    redirect: bool,
+    pub(super) since: Instant,
+}
+
 /// A load that waits for its package.
 pub(super) struct Waiting {
     notification: Notification,
     load: Wanted,
-}
-
-/// What a load is after.
-#[derive(Clone)]
-struct Wanted {
-    soname: String,
-    choice: Choice,
-    thread: Option<Thread>,
-    /// Return the file, instead of letting the loader open it by itself.
-    redirect: bool,
-    since: Instant,
 }
 
 pub(crate) struct Tree {
@@ -63,20 +57,14 @@ pub(crate) struct Tree {
     /// Where loaders are mapped, in every process of the tree.
     pub(super) range: Range<u64>,
     pub(super) realiser: Realiser<Waiting>,
-    pub(super) reporter: Reporter,
+    pub(super) witness: Witness,
     /// The first program's path, for policy and reports.
     pub(super) program: PathBuf,
     provisions: RwLock<Vec<Arc<Provision>>>,
-    /// Who is linked against a soname, as far as it is known.
-    needed_by: Mutex<HashMap<String, PathBuf>>,
-    /// Sonames that programs of the tree are linked against and nobody has.
-    absent: Mutex<HashSet<String>>,
     /// Folders that are in a search path of a program of the tree, or have been searched.
     searched: RwLock<HashSet<PathBuf>>,
     /// What the served cache knows; worked out when it is first asked, which few programs make necessary.
     served: OnceLock<HashSet<String>>,
-    /// What each process was told already.
-    told: Mutex<HashSet<(u32, String)>>,
 }
 
 impl Tree {
@@ -94,14 +82,11 @@ impl Tree {
             features,
             range,
             realiser,
-            reporter,
+            witness: Witness::new(reporter),
             program,
             provisions: RwLock::default(),
-            needed_by: Mutex::default(),
-            absent: Mutex::default(),
             searched: RwLock::default(),
             served: OnceLock::new(),
-            told: Mutex::default(),
         }
     }
 
@@ -124,13 +109,7 @@ impl Tree {
 
     /// Remembers a program's needs and search paths.
     pub(super) fn learn(&self, closure: &Closure) {
-        let mut needed_by = lock(&self.needed_by);
-        for need in &closure.needs {
-            needed_by.entry(need.soname.clone()).or_insert_with(|| need.needed_by.clone());
-            if matches!(need.answer, Found::Absent) {
-                lock(&self.absent).insert(need.soname.clone());
-            }
-        }
+        self.witness.learn(closure);
         let mut searched = self.searched.write().unwrap_or_else(PoisonError::into_inner);
         searched.extend(closure.searched.iter().cloned());
     }
@@ -203,13 +182,13 @@ impl Tree {
         match step {
             Step::LetThrough => {
                 notification.let_through();
-                self.report_own(&path, thread, since);
+                self.witness.found(&path, thread, since, &self.index);
             }
             Step::ServeCache => self.serve_cache(notification, &path),
             Step::Realise(choice) => self.want(notification, wanted(choice, false), pool),
             Step::Redirect(choice) => self.want(notification, wanted(choice, true), pool),
             Step::Missing(soname) => {
-                self.tell_missing(thread, &soname, since);
+                self.witness.missing(&soname, thread, since);
                 notification.let_through();
             }
         }
@@ -246,13 +225,10 @@ impl Tree {
 
     /// Asks the policy, and then for the package.
     fn want(&self, notification: Notification, load: Wanted, pool: &Pool) {
-        let needed_by = lock(&self.needed_by).get(&load.soname).cloned();
-        let source = if needed_by.is_some() { Source::Needed } else { Source::Runtime };
+        let needed = self.witness.needed_by(&load.soname).is_some();
+        let source = if needed { Source::Needed } else { Source::Runtime };
         if let Decision::Refuse { rule } = self.permit(&load.soname, &load.choice, source) {
-            if let Some(needed_by) = &needed_by {
-                self.tell(&load, &errors::forbidden(&load.soname, needed_by, &load.choice, &rule));
-            }
-            self.report(&load, How::Forbidden(rule));
+            self.witness.forbidden(&load, &rule);
             return notification.not_there();
         }
         let object = load.choice.object.clone();
@@ -279,137 +255,25 @@ impl Tree {
     /// Answers a load whose package is there now, or cannot be had. `fetched`: it was not there when the load began.
     fn provide(&self, waiting: Waiting, result: &Result<(), StoreError>, fetched: bool) {
         let Waiting { notification, load } = waiting;
-        let file = match result {
-            Ok(()) if load.redirect => match File::open(&load.choice.file) {
-                Ok(file) => Some(file),
-                Err(error) => {
-                    warn!(file = %load.choice.file.display(), %error, "a realised library cannot be opened");
-                    self.report(&load, How::Failed(error.to_string()));
-                    return notification.let_through();
-                }
-            },
-            Ok(()) => None,
-            Err(error) => {
-                let needed_by = lock(&self.needed_by).get(&load.soname).cloned();
-                if let Some(needed_by) = needed_by {
-                    self.tell(&load, &errors::unavailable(&load.soname, &needed_by, &load.choice, error));
-                }
-                self.report(&load, How::Failed(error.to_string()));
-                return notification.let_through();
-            }
-        };
-        match file {
-            Some(file) => {
+        if let Err(error) = result {
+            self.witness.failed(&load, error);
+            return notification.let_through();
+        }
+        if !load.redirect {
+            notification.let_through();
+            return self.witness.provided(&load, if fetched { How::Realised } else { How::ServedCache });
+        }
+        match File::open(&load.choice.file) {
+            Ok(file) => {
                 notification.return_descriptor(file.as_fd());
-                self.report(&load, How::Redirected);
+                self.witness.provided(&load, How::Redirected);
             }
-            None => {
+            Err(error) => {
+                warn!(file = %load.choice.file.display(), %error, "a realised library cannot be opened");
                 notification.let_through();
-                self.report(&load, if fetched { How::Realised } else { How::ServedCache });
             }
         }
     }
-
-    fn tell_missing(&self, thread: Option<Thread>, soname: &str, since: Instant) {
-        // Anything else may be found further on in the search, or is a library that the program can do without.
-        if !lock(&self.absent).contains(soname) {
-            return;
-        }
-        let Some(needed_by) = lock(&self.needed_by).get(soname).cloned() else { return };
-        // The loader tries several last folders; one line is enough.
-        if self.tell_once(thread, soname, &errors::absent(soname, &needed_by)) {
-            self.reporter.report(Load {
-                process: thread.map_or(0, process_of),
-                soname: soname.to_owned(),
-                needed_by: Some(needed_by),
-                package: None,
-                path: None,
-                how: How::Absent,
-                took: since.elapsed(),
-            });
-        }
-    }
-
-    fn tell(&self, load: &Wanted, line: &str) {
-        self.tell_once(load.thread, &load.soname, line);
-    }
-
-    /// Writes a line to the program's own standard error, once for a process and soname.
-    fn tell_once(&self, thread: Option<Thread>, soname: &str, line: &str) -> bool {
-        let Some(thread) = thread else { return false };
-        let first = lock(&self.told).insert((process_of(thread), soname.to_owned()));
-        if first && let Err(error) = thread.standard_error().and_then(|stderr| write_at_once(stderr, line)) {
-            warn!(%error, line, "the program's standard error cannot be reached");
-        }
-        first
-    }
-
-    fn report(&self, load: &Wanted, how: How) {
-        if !self.reporter.is_heard() {
-            return;
-        }
-        let there = matches!(how, How::ServedCache | How::Realised | How::Redirected);
-        self.reporter.report(Load {
-            process: load.thread.map_or(0, process_of),
-            soname: load.soname.clone(),
-            needed_by: lock(&self.needed_by).get(&load.soname).cloned(),
-            package: Some(format!("{}.{}", load.choice.attribute, load.choice.output)),
-            path: there.then(|| load.choice.file.clone()),
-            how,
-            took: load.since.elapsed(),
-        });
-        if there {
-            self.learn_from(&load.choice.file);
-        }
-    }
-
-    /// Reports a library that the loader found in the store by itself.
-    fn report_own(&self, path: &Path, thread: Option<Thread>, since: Instant) {
-        if !self.reporter.is_heard() || !path.starts_with("/nix/store") || !path.is_file() {
-            return;
-        }
-        let Some(soname) = path.file_name().and_then(|name| name.to_str()) else { return };
-        if !is_shared_object_name(soname.as_bytes()) {
-            return;
-        }
-        let needed_by = lock(&self.needed_by).get(soname).cloned();
-        let by_runpath = needed_by.as_ref().is_some_and(|by| by.starts_with("/nix/store"));
-        self.reporter.report(Load {
-            process: thread.map_or(0, process_of),
-            soname: soname.to_owned(),
-            needed_by,
-            package: self.index.at(path).map(|choice| format!("{}.{}", choice.attribute, choice.output)),
-            path: Some(path.to_owned()),
-            how: if by_runpath { How::Runpath } else { How::ServedCache },
-            took: since.elapsed(),
-        });
-        self.learn_from(path);
-    }
-
-    /// Remembers what a library of the store is linked against.
-    fn learn_from(&self, library: &Path) {
-        let facts = File::open(library).and_then(|file| MappedFile::open(&file)).ok();
-        let Some(facts) = facts.and_then(|bytes| ElfFacts::parse(bytes.as_ref()).ok()) else { return };
-        let mut needed_by = lock(&self.needed_by);
-        for soname in facts.needed {
-            needed_by.entry(soname).or_insert_with(|| library.to_owned());
-        }
-    }
-}
-
-/// Writes a line if that can be done without waiting: whoever reads the other end may be a process of the tree that
-/// waits for us. A pipe that is ready takes this many bytes at once (`PIPE_BUF`, pipe(7)).
-fn write_at_once(mut file: File, line: &str) -> io::Result<()> {
-    const AT_ONCE: usize = 4096;
-    let mut descriptors = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut descriptors, PollTimeout::ZERO)?;
-    if !descriptors[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)) {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    let mut bytes = line.as_bytes().to_vec();
-    bytes.truncate(AT_ONCE - 1);
-    bytes.push(b'\n');
-    file.write_all(&bytes)
 }
 
 /// Gives a process of the tree a socket to the supervisor.
@@ -419,13 +283,4 @@ fn connect(notification: Notification, pool: &Pool) {
     };
     notification.return_descriptor(theirs.as_fd());
     pool.submit(Job::Greet(ours, thread));
-}
-
-fn process_of(thread: Thread) -> u32 {
-    thread.process().unwrap_or(thread.id())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Maps and sets stay whole whatever happens between two of their methods.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,207 @@
+//! Who needs what, as far as it is known, and who is told what became of it: the user, in a line on the program's own
+//! standard error, and whoever traces.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sonde_resolve::elf::ElfFacts;
+use sonde_resolve::index::is_shared_object_name;
+use tracing::warn;
+
+use super::tree::Wanted;
+use crate::guest::remote::Thread;
+use crate::index::Index;
+use crate::plan::closure::{Answer, Closure};
+use crate::report::errors;
+use crate::report::event::{How, Load, Reporter};
+use crate::store::StoreError;
+use crate::sys::mapped_file::MappedFile;
+
+/// The memory of a tree's loads.
+pub(super) struct Witness {
+    reporter: Reporter,
+    /// Who is linked against a soname.
+    needed_by: Mutex<HashMap<String, PathBuf>>,
+    /// Sonames that programs of the tree are linked against and nobody has.
+    absent: Mutex<HashSet<String>>,
+    /// What each process was told already.
+    told: Mutex<HashSet<(u32, String)>>,
+}
+
+impl Witness {
+    pub(super) fn new(reporter: Reporter) -> Self {
+        Self { reporter, needed_by: Mutex::default(), absent: Mutex::default(), told: Mutex::default() }
+    }
+
+    /// Takes note of what a program needs.
+    pub(super) fn learn(&self, closure: &Closure) {
+        let mut needed_by = lock(&self.needed_by);
+        for need in &closure.needs {
+            needed_by.entry(need.soname.clone()).or_insert_with(|| need.needed_by.clone());
+            if matches!(need.answer, Answer::Absent) {
+                lock(&self.absent).insert(need.soname.clone());
+            }
+        }
+    }
+
+    /// The file that is linked against a soname; none for what a program asks for at run time.
+    pub(super) fn needed_by(&self, soname: &str) -> Option<PathBuf> {
+        lock(&self.needed_by).get(soname).cloned()
+    }
+
+    /// A library that nobody has. It is worth a line if a program is linked against it; anything else may be found
+    /// further on in the search, or be done without.
+    pub(super) fn missing(&self, soname: &str, thread: Option<Thread>, since: Instant) {
+        if !lock(&self.absent).contains(soname) {
+            return;
+        }
+        let Some(needed_by) = self.needed_by(soname) else { return };
+        // The loader tries several last folders; once is enough.
+        if self.tell(thread, soname, &errors::absent(soname, &needed_by)) {
+            self.reporter.report(Load {
+                process: thread.map_or(0, process_of),
+                soname: soname.to_owned(),
+                needed_by: Some(needed_by),
+                package: None,
+                path: None,
+                how: How::Absent,
+                took: since.elapsed(),
+            });
+        }
+    }
+
+    /// A library that the policy keeps from the program.
+    pub(super) fn forbidden(&self, load: &Wanted, rule: &str) {
+        if let Some(needed_by) = self.needed_by(&load.soname) {
+            let line = errors::forbidden(&load.soname, &needed_by, &load.choice, rule);
+            self.tell(load.thread, &load.soname, &line);
+        }
+        self.report(load, How::Forbidden(rule.to_owned()), None);
+    }
+
+    /// A library whose package cannot be had.
+    pub(super) fn failed(&self, load: &Wanted, error: &StoreError) {
+        if let Some(needed_by) = self.needed_by(&load.soname) {
+            let line = errors::unavailable(&load.soname, &needed_by, &load.choice, error);
+            self.tell(load.thread, &load.soname, &line);
+        }
+        self.report(load, How::Failed(error.to_string()), None);
+    }
+
+    /// A library that was provided.
+    pub(super) fn provided(&self, load: &Wanted, how: How) {
+        self.report(load, how, Some(load.choice.file.clone()));
+        self.learn_from(&load.choice.file);
+    }
+
+    /// A file that the loader opens by itself; worth a report if it is a library of the store.
+    pub(super) fn found(&self, path: &Path, thread: Option<Thread>, since: Instant, index: &Index) {
+        if !self.reporter.is_heard() || !path.starts_with("/nix/store") || !path.is_file() {
+            return;
+        }
+        let Some(soname) = path.file_name().and_then(|name| name.to_str()) else { return };
+        if !is_shared_object_name(soname.as_bytes()) {
+            return;
+        }
+        let needed_by = self.needed_by(soname);
+        let by_runpath = needed_by.as_ref().is_some_and(|by| by.starts_with("/nix/store"));
+        self.reporter.report(Load {
+            process: thread.map_or(0, process_of),
+            soname: soname.to_owned(),
+            needed_by,
+            package: index.at(path).map(|choice| format!("{}.{}", choice.attribute, choice.output)),
+            path: Some(path.to_owned()),
+            how: if by_runpath { How::Runpath } else { How::ServedCache },
+            took: since.elapsed(),
+        });
+        self.learn_from(path);
+    }
+
+    fn report(&self, load: &Wanted, how: How, path: Option<PathBuf>) {
+        if !self.reporter.is_heard() {
+            return;
+        }
+        self.reporter.report(Load {
+            process: load.thread.map_or(0, process_of),
+            soname: load.soname.clone(),
+            needed_by: self.needed_by(&load.soname),
+            package: Some(format!("{}.{}", load.choice.attribute, load.choice.output)),
+            path,
+            how,
+            took: load.since.elapsed(),
+        });
+    }
+
+    /// Remembers what a library of the store is linked against, if anybody wants to know.
+    fn learn_from(&self, library: &Path) {
+        if !self.reporter.is_heard() {
+            return;
+        }
+        let bytes = File::open(library).and_then(|file| MappedFile::open(&file)).ok();
+        let Some(facts) = bytes.and_then(|bytes| ElfFacts::parse(bytes.as_ref()).ok()) else { return };
+        let mut needed_by = lock(&self.needed_by);
+        for soname in facts.needed {
+            needed_by.entry(soname).or_insert_with(|| library.to_owned());
+        }
+    }
+
+    /// Writes a line to the program's own standard error, once for a process and soname; was it the first time?
+    fn tell(&self, thread: Option<Thread>, soname: &str, line: &str) -> bool {
+        let Some(thread) = thread else { return false };
+        let first = lock(&self.told).insert((process_of(thread), soname.to_owned()));
+        if first && let Err(error) = thread.standard_error().and_then(|stderr| write_at_once(stderr, line)) {
+            warn!(%error, line, "the program's standard error cannot be reached");
+        }
+        first
+    }
+}
+
+/// Writes a line if that can be done without waiting: whoever reads the other end may be a process of the tree that
+/// waits for us. A pipe that is ready takes this many bytes at once (`PIPE_BUF`, pipe(7)).
+fn write_at_once(mut file: File, line: &str) -> io::Result<()> {
+    const AT_ONCE: usize = 4096;
+    let mut descriptors = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut descriptors, PollTimeout::ZERO)?;
+    if !descriptors[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    let mut bytes = line.as_bytes().to_vec();
+    bytes.truncate(AT_ONCE - 1);
+    bytes.push(b'\n');
+    file.write_all(&bytes)
+}
+
+fn process_of(thread: Thread) -> u32 {
+    thread.process().unwrap_or(thread.id())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Maps and sets stay whole whatever happens between two of their methods.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_line_is_written_whole_or_not_at_all() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let file = || File::from(std::os::fd::OwnedFd::from(writer.try_clone().unwrap()));
+        write_at_once(file(), "a line").unwrap();
+        let mut line = [0; 7];
+        reader.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"a line\n");
+
+        let block = "x".repeat(5000);
+        while write_at_once(file(), &block).is_ok() {}
+        assert_eq!(write_at_once(file(), "late").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}
