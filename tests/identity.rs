@@ -84,10 +84,10 @@ fn ignored_and_blocked_signals_stay_so() {
                 };
                 outcome.stdout.lines().filter(told).map(str::to_owned).collect::<Vec<_>>()
             };
-            assert_eq!(
-                signals(&native),
-                ["children: -1 No child processes", "blocked: 10", "handled: 13", "handled: 17"]
-            );
+            // More than these, if whoever runs the tests ignores more.
+            for expected in ["blocked: 10", "handled: 13", "handled: 17"] {
+                assert!(signals(&native).contains(&expected.to_owned()), "{native}");
+            }
             assert_eq!(signals(&native), signals(&outcome), "{before:?} as {who:?}: {outcome}");
         }
     }

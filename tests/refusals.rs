@@ -138,6 +138,25 @@ fn a_setuid_program_keeps_its_privilege() {
 }
 
 #[test]
+fn a_setuid_foreign_program_believes_nothing_of_its_user() {
+    let path = fixture().compile("ids", "setuid_foreign", &[]);
+    let host = fixture().guests().join("setuid_foreign");
+    fs::set_permissions(&host, fs::Permissions::from_mode(0o4755)).unwrap();
+    // What its user would have it run under, and be served by, is not even looked at: it needs the compiled-in loader.
+    let root = fixture().root(Who::Alice).env("NIX_LD", "/guests/end").env("SONDE_SUPERVISOR", "/guests/end");
+    let outcome = run(&mut root.command(&path));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+    assert!(
+        outcome.stderr.contains("no loader at /run/current-system/sw/share/sonde/lib/ld.so"),
+        "{outcome}"
+    );
+    // For root, whom it gives nothing, it is a program like any other.
+    let outcome = run(&mut fixture().root(Who::Root).command(&path));
+    assert_eq!(outcome.stdout, "0 0\n", "{outcome}");
+}
+
+#[test]
 fn without_an_index_the_remedy_is_said() {
     let root = fixture().root(Who::Alice).env("XDG_CACHE_HOME", "/tmp/no-cache-here");
     let outcome = run(&mut root.command("/opt/programs/hello/usr/bin/hello"));
