@@ -43,10 +43,11 @@ const ROWS: usize = 18;
 /// One `struct sock_filter`: operation, where to go on when its test holds and when not, operand.
 struct Row(u16, u8, u8, u32);
 
-/// The filter for a loader mapped at `loader`, as `struct sock_filter` rows of 8 bytes each.
+/// The filter for a loader mapped at `loader`, as `struct sock_filter` rows of 8 bytes each. `looks` says whether it also
+/// looks at its cache, which has to be answered then.
 ///
 /// A range that crosses a 4 GiB boundary is trapped up to the boundary only; the supervisor chooses none such.
-pub(crate) fn narrow(loader: &Range<u64>) -> Vec<u8> {
+pub(crate) fn narrow(loader: &Range<u64>, looks: bool) -> Vec<u8> {
     let (start, end) = (loader.start, loader.end.min(loader.start | 0xffff_ffff));
     let (high, low_start, low_end) = ((start >> 32) as u32, start as u32, end as u32);
     let number = |syscall: i64| syscall as u32;
@@ -56,14 +57,13 @@ pub(crate) fn narrow(loader: &Range<u64>) -> Vec<u8> {
         Row(JUMP_EQUAL, 2, PASS, AUDIT_ARCH_X86_64),
         Row(LOAD, 0, 0, NUMBER as u32),
         Row(JUMP_EQUAL, OPENAT, 4, number(libc::SYS_openat)),
-        Row(JUMP_EQUAL, STAT, 5, number(libc::SYS_newfstatat)),
+        Row(JUMP_EQUAL, if looks { STAT } else { PASS }, 5, number(libc::SYS_newfstatat)),
         Row(JUMP_EQUAL, LOADER, 6, number(libc::SYS_open)),
         Row(JUMP_EQUAL, LOADER, PASS, number(libc::SYS_openat2)),
         // OPENAT: a call to the supervisor is trapped wherever it comes from.
         Row(LOAD, 0, 0, FIRST_ARGUMENT_LOW as u32),
         Row(JUMP_EQUAL, TRAP, LOADER, CALL_DIRFD.cast_unsigned()),
-        // STAT: glibc 2.44 looks whether its cache has changed. Looking at an open file, which glibc does with each
-        // library, is none of our business.
+        // STAT: looking at an open file, which glibc does with each library, is none of our business.
         Row(LOAD, 0, 0, FIRST_ARGUMENT_LOW as u32),
         Row(JUMP_EQUAL, LOADER, PASS, libc::AT_FDCWD.cast_unsigned()),
         // LOADER: is the instruction one of the loader's?
@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn of(number: i64, pointer: u64, first: u64) -> u32 {
-        verdict(&narrow(&LOADER_AT), number, AUDIT_ARCH_X86_64, pointer, first)
+        verdict(&narrow(&LOADER_AT, true), number, AUDIT_ARCH_X86_64, pointer, first)
     }
 
     #[test]
@@ -163,8 +163,16 @@ mod tests {
     }
 
     #[test]
+    fn a_loader_that_does_not_look_at_its_cache_is_not_stopped_at_folders() {
+        let filter = narrow(&LOADER_AT, false);
+        let verdict = |number| verdict(&filter, number, AUDIT_ARCH_X86_64, INSIDE, AT_FDCWD);
+        assert_eq!(verdict(libc::SYS_newfstatat), ALLOW);
+        assert_eq!(verdict(libc::SYS_openat), USER_NOTIF);
+    }
+
+    #[test]
     fn other_architectures_are_left_alone() {
-        let filter = narrow(&LOADER_AT);
+        let filter = narrow(&LOADER_AT, true);
         assert_eq!(verdict(&filter, libc::SYS_openat, 0x4000_0003, INSIDE, AT_FDCWD), ALLOW);
         let x32 = libc::SYS_openat | 0x4000_0000;
         assert_eq!(verdict(&filter, x32, AUDIT_ARCH_X86_64, INSIDE, AT_FDCWD), ALLOW);
@@ -172,6 +180,6 @@ mod tests {
 
     #[test]
     fn the_program_fits_a_welcome() {
-        assert!(narrow(&LOADER_AT).len() / 8 <= sonde_interp::handoff::MAX_FILTER_ROWS);
+        assert!(narrow(&LOADER_AT, true).len() / 8 <= sonde_interp::handoff::MAX_FILTER_ROWS);
     }
 }

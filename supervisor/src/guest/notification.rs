@@ -92,17 +92,21 @@ impl Notification {
         self.thread
     }
 
-    /// Reads the path that was passed, and makes sure that it was this call's.
+    /// Reads the path that was passed. Until [`Notification::is_waiting`] has confirmed it, it may be another process's
+    /// that got the thread's id in the meantime: good enough to let the call through, and for nothing else.
     pub(crate) fn read_path(&self, address: Address) -> io::Result<PathBuf> {
-        let thread = self.thread.ok_or(io::ErrorKind::NotFound)?;
-        let path = thread.read_path(address)?;
-        if self.responder.is_waiting(self.id) { Ok(path) } else { Err(io::ErrorKind::NotFound.into()) }
+        self.thread.ok_or(io::ErrorKind::NotFound)?.read_path(address)
+    }
+
+    /// Does the thread still wait for this answer? Then what was read before was its own.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.responder.is_waiting(self.id)
     }
 
     /// Writes to where a `stat` wants its result, if the call still waits.
     pub(crate) fn write_stat(&self, address: Address, stat: &FileStat) -> io::Result<()> {
         let thread = self.thread.ok_or(io::ErrorKind::NotFound)?;
-        if !self.responder.is_waiting(self.id) {
+        if !self.is_waiting() {
             return Err(io::ErrorKind::NotFound.into());
         }
         thread.write_stat(address, stat)

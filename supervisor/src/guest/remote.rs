@@ -2,7 +2,7 @@
 //!
 //! An [`Address`] cannot be dereferenced and a [`Thread`] cannot be confused with a number of our own.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -97,6 +97,22 @@ pub(crate) enum Presence {
     Complete,
 }
 
+impl Presence {
+    /// Reads it from what stat(2) said.
+    ///
+    /// Nix unpacks a substitute at its final place and, when all of it is written, sets every time stamp to 1
+    /// (`canonicalisePathMetaData`, unchanged from Nix 2.3 on): a file with another one may be half of itself.
+    pub(crate) fn of(stat: io::Result<Metadata>) -> Self {
+        match stat {
+            Ok(data) if data.mtime() == 1 => Self::Complete,
+            Ok(_) => Self::Unfinished,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Self::Absent,
+            // No permission, no descriptors left: it may well be there, and the loader is to see for itself.
+            Err(_) => Self::Complete,
+        }
+    }
+}
+
 /// Another process's root directory; absolute paths and symbolic links are resolved inside of it.
 #[derive(Debug)]
 pub(crate) struct GuestRoot(OwnedFd);
@@ -112,21 +128,9 @@ impl GuestRoot {
         self.open_with(path, OFlag::O_PATH).is_ok()
     }
 
-    /// What there is at a path in the Nix store.
-    ///
-    /// Nix unpacks a substitute at its final place and, when all of it is written, sets every time stamp to 1
-    /// (`canonicalisePathMetaData`, unchanged from Nix 2.3 on): a file with another one may be half of itself.
+    /// What there is at a path.
     pub(crate) fn presence(&self, path: &Path) -> Presence {
-        let found = self.open_with(path, OFlag::O_PATH).map(File::from).and_then(|file| file.metadata());
-        match found {
-            Ok(data) if data.mtime() == 1 => Presence::Complete,
-            Ok(_) => Presence::Unfinished,
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
-                Presence::Absent
-            }
-            // No permission, no descriptors left: it may well be there, and the loader is to see for itself.
-            Err(_) => Presence::Complete,
-        }
+        Presence::of(self.open_with(path, OFlag::O_PATH).map(File::from).and_then(|file| file.metadata()))
     }
 
     /// Opens a regular file for reading.

@@ -25,6 +25,12 @@ const SPAN: u64 = 1 << 20;
 /// glibc's name for its cache, at the end of whatever prefix it was configured with.
 const CACHE_NAME: &[u8] = b"/ld.so.cache\0";
 
+/// What glibc's loader says of itself: `ld.so (Debian GLIBC 2.36-9) stable release version 2.36.`
+const VERSION_WORDS: &[u8] = b"release version ";
+
+/// The first glibc whose loader looks at its cache before each search (`_dl_load_cache_lookup`, elf/dl-cache.c).
+const LOOKS_SINCE: (u32, u32) = (2, 44);
+
 /// A loader, ready to be handed to a shim.
 #[derive(Debug)]
 pub(crate) struct Loader {
@@ -34,6 +40,8 @@ pub(crate) struct Loader {
     pub(crate) file: File,
     /// The path that it opens as its cache; none for a loader that is not glibc's.
     pub(crate) cache_path: Option<PathBuf>,
+    /// Does it look at its cache before each search? glibc's does from 2.44 on; whoever does not say its version may.
+    pub(crate) looks_at_cache: bool,
 }
 
 /// Why a file cannot serve as the loader.
@@ -58,7 +66,8 @@ impl Loader {
         }
         let bytes = MappedFile::open(&file).map_err(read)?;
         let cache_path = cache_path(bytes.as_ref());
-        Ok(Self { path: path.to_owned(), cache_path, file })
+        let looks_at_cache = glibc_version(bytes.as_ref()).is_none_or(|version| version >= LOOKS_SINCE);
+        Ok(Self { path: path.to_owned(), cache_path, looks_at_cache, file })
     }
 
     /// The folder that it searches last, and where the rest of its glibc lies.
@@ -92,6 +101,14 @@ fn cache_path(loader: &[u8]) -> Option<PathBuf> {
     text.starts_with('/').then(|| text.into())
 }
 
+fn glibc_version(loader: &[u8]) -> Option<(u32, u32)> {
+    let found = loader.windows(VERSION_WORDS.len()).position(|window| window == VERSION_WORDS)?;
+    let rest = &loader[found + VERSION_WORDS.len()..];
+    let end = rest.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'.')?;
+    let mut numbers = std::str::from_utf8(&rest[..end]).ok()?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +121,16 @@ mod tests {
         assert_eq!(cache_path(nixpkgs).unwrap(), Path::new("/nix/store/x-glibc-2.42/etc/ld.so.cache"));
         assert_eq!(cache_path(b"\0nothing like it\0"), None);
         assert_eq!(cache_path(b""), None);
+    }
+
+    #[test]
+    fn a_loader_says_its_version() {
+        let says = |words: &str| glibc_version(format!("\0ld.so {words}.\n\0").as_bytes());
+        assert_eq!(says("(Debian GLIBC 2.36-9+deb12u14) stable release version 2.36"), Some((2, 36)));
+        assert_eq!(says("(GNU libc) stable release version 2.44.1"), Some((2, 44)));
+        assert_eq!(says("(GNU libc) development release version 2.43.9000"), Some((2, 43)));
+        assert_eq!(says("of another kind"), None);
+        assert_eq!(glibc_version(b"release version 2"), None);
     }
 
     #[test]

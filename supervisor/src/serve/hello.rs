@@ -78,7 +78,7 @@ pub(super) fn greet_first(
         Ok((tree, provision))
     });
     let (tree, provision) = tree.or_else(|error| refuse(socket, error))?;
-    let filter = filter::narrow(&tree.range);
+    let filter = filter::narrow(&tree.range, provision.loader.looks_at_cache);
     send_welcome(&tree, socket, &provision, &filter)?;
     // Work that the program need not wait for, done while it installs the filter.
     tree.cache_of(&provision);

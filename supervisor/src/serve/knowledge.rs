@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::tree::Tree;
-use crate::guest::remote::{GuestRoot, Presence};
+use crate::guest::remote::{Presence, Thread};
 use crate::index::Choice;
 use crate::pipeline::{Folder, Knowledge};
 
@@ -21,8 +21,14 @@ const LIBRARY_FOLDERS: [&str; 8] = [
 
 /// A tree, seen from one of its threads.
 pub(super) struct View<'t> {
-    pub(super) tree: &'t Tree,
-    pub(super) root: GuestRoot,
+    tree: &'t Tree,
+    thread: Option<Thread>,
+}
+
+impl<'t> View<'t> {
+    pub(super) fn new(tree: &'t Tree, thread: Option<Thread>) -> Self {
+        Self { tree, thread }
+    }
 }
 
 impl Knowledge for View<'_> {
@@ -47,8 +53,15 @@ impl Knowledge for View<'_> {
         self.tree.is_served(soname)
     }
 
+    /// Looked at in our own root if it is in the store, which is the one that can be mended: a thread with another
+    /// store, or none, gets the kernel's own answer. Elsewhere it is the thread's root that counts; where that cannot be
+    /// seen the call is let through.
     fn presence(&self, path: &Path) -> Presence {
-        self.root.presence(path)
+        if path.starts_with("/nix/store") {
+            return Presence::of(std::fs::metadata(path));
+        }
+        let root = self.thread.and_then(|thread| thread.root().ok());
+        root.map_or(Presence::Complete, |root| root.presence(path))
     }
 
     fn at(&self, path: &Path) -> Option<Choice> {

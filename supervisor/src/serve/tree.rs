@@ -17,7 +17,7 @@ use super::knowledge::View;
 use super::pool::{Job, Pool};
 use super::witness::Witness;
 use crate::guest::notification::{Call, Notification};
-use crate::guest::remote::{Address, GuestRoot, Thread};
+use crate::guest::remote::{Address, Thread};
 use crate::index::{Choice, Index};
 use crate::pipeline::{Step, decide};
 use crate::plan::cache::ServedCache;
@@ -170,11 +170,11 @@ impl Tree {
         let Ok(path) = notification.read_path(address) else { return notification.let_through() };
         let thread = notification.thread();
         self.notice_search(&path);
-        // Where its root cannot be seen, its store and ours are most likely the same.
-        let root = thread.and_then(|thread| thread.root().ok()).map_or_else(GuestRoot::own, Ok);
-        let Ok(root) = root else { return notification.let_through() };
-        let step = decide(&path, &View { tree: self, root });
+        let step = decide(&path, &View::new(self, thread));
         debug!(path = %path.display(), ?step);
+        if step != Step::LetThrough && !notification.is_waiting() {
+            return notification.let_through();
+        }
         let wanted = |choice: Choice, redirect| {
             let soname = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Wanted { soname, choice, thread, redirect, since }
@@ -206,6 +206,7 @@ impl Tree {
     /// glibc 2.44 and later look at the cache before each search, and read it again when it has changed.
     fn describe_cache(&self, notification: Notification, path: Address, buffer: Address) {
         let Ok(path) = notification.read_path(path) else { return notification.let_through() };
+        // Writing its answer asks whether the thread still waits.
         let provision = self.provision(|provision| provision.loader.cache_path.as_deref() == Some(&*path));
         let stat = provision.as_deref().and_then(|provision| self.cache_of(provision)?.metadata().ok());
         match stat {
