@@ -10,6 +10,7 @@
 //! - `search`: what a program brings along comes before what a package has
 //! - `shim`: the shim as a command, and without a supervisor
 //! - `index`: importing databases
+//! - `nixos_module`: the Nix expressions parse, and the module does what it says
 //! - `faults`: killed supervisors, dead caches, damaged files, crowds
 //! - `tidy`: the architecture's rules that a grep can check
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that panics has failed, which is what is wanted
@@ -22,6 +23,7 @@ mod faults;
 mod identity;
 mod index;
 mod loading;
+mod nixos_module;
 mod programs;
 mod refusals;
 mod search;

@@ -32,9 +32,9 @@ const PROGRAMS: [(&str, &[&str]); 5] = [
 const COLD: [&str; 2] = ["hello", "curl"];
 const COLD_RUNS: usize = 5;
 
-/// Warm starts: four batches of five, each after one that is not counted.
-const ROUNDS: usize = 4;
-const BATCH: &str = "5";
+/// Warm starts: five batches of four, each after one that is not counted.
+const ROUNDS: usize = 5;
+const BATCH: &str = "4";
 
 fn main() -> Result<()> {
     let wanted: Vec<String> =
