@@ -191,12 +191,7 @@ impl Bundle {
                 seen.extend(note.sonames.iter().cloned());
                 let searched = self.search_path(by, library_path);
                 let found = note.sonames.iter().find_map(|soname| self.find(soname, &searched, files).path);
-                wants.push(Want {
-                    sonames: note.sonames.clone(),
-                    by,
-                    why: Why::Note(note.priority),
-                    found,
-                });
+                wants.push(Want { sonames: note.sonames.clone(), by, why: Why::Note(note.priority), found });
             }
         }
         // Whoever is wanted most comes first; among equals the program's order stands.

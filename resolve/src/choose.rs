@@ -10,6 +10,7 @@ pub mod coverage;
 mod near_miss;
 pub mod newest;
 pub mod rules;
+pub mod settle;
 mod symbol_set;
 
 pub use candidate::{Candidate, candidates};
@@ -18,8 +19,9 @@ pub use rules::Rule;
 pub use symbol_set::{SetError, SymbolSet};
 
 use crate::elf::Class;
-use crate::lists::Lists;
-use std::collections::HashSet;
+use crate::index::table::Table;
+use crate::lists::{GroupKind, Lists};
+use std::collections::{BTreeSet, HashSet};
 
 /// What the caller knows beyond the index.
 #[derive(Clone, Copy)]
@@ -84,6 +86,54 @@ pub fn best<'t>(
         left.retain(|_| scores.next() == highest);
     }
     left.into_iter().min_by_key(Candidate::order_key)
+}
+
+/// The provider of a soname when nothing is known of the program's symbols; nothing for names that no package may
+/// provide. Of gcc's runtime, of which a process has one, the newest of all databases.
+pub fn serve<'t, B: AsRef<[u8]>>(
+    soname: &str,
+    databases: &[&'t Table<B>],
+    aliases: bool,
+    context: &Context<'_>,
+) -> Option<Candidate<'t>> {
+    if context.lists.exclusion_of(soname).is_some() {
+        return None;
+    }
+    let mut all = candidates(soname, databases, context.lists);
+    if context.lists.kind_of(soname) == Some(GroupKind::GccRuntime) {
+        return newest_package(all, context);
+    }
+    all.sort_by_key(|candidate| candidate.alias);
+    let exact = all.partition_point(|candidate| !candidate.alias);
+    let (exact, _) = all.split_at(exact);
+    let fits = |candidate: &Candidate<'_>| {
+        rules::fits_width(candidate, context.class) && candidate.may_be_served(context.lists)
+    };
+    let first = |candidates: &[Candidate<'t>]| {
+        let best = best(candidates.iter().copied(), context)?;
+        if fits(&best) {
+            return Some(best);
+        }
+        let ranked = rank(candidates.iter().copied(), context);
+        ranked.into_iter().map(|one| one.candidate).find(fits)
+    };
+    first(exact).or_else(|| if aliases { first(&all) } else { None })
+}
+
+/// The best of each database, and of these the one with the newest version: for what a process has one of.
+pub fn newest_package<'t>(candidates: Vec<Candidate<'t>>, context: &Context<'_>) -> Option<Candidate<'t>> {
+    let databases: BTreeSet<usize> = candidates.iter().map(|candidate| candidate.database).collect();
+    let bests = databases.into_iter().filter_map(|database| {
+        let own = candidates.iter().copied().filter(|candidate| candidate.database == database);
+        best(own, context).filter(|best| best.may_be_served(context.lists))
+    });
+    let name = |candidate: &Candidate<'t>| candidate.provider.package.name();
+    // Of equals the one from the database that is asked first.
+    bests.reduce(
+        |newest, next| {
+            if rules::compare_names(name(&next), name(&newest)).is_gt() { next } else { newest }
+        },
+    )
 }
 
 /// Orders candidates by some of the rules, to see what a rule is worth.

@@ -151,6 +151,11 @@ impl Lists {
         self.group_of(soname).map(|group| group.kind)
     }
 
+    /// The group that keeps a soname from being provided by any package, if there is one.
+    pub fn exclusion_of(&self, soname: &str) -> Option<&Group> {
+        self.group_of(soname).filter(|group| group.kind != GroupKind::GccRuntime)
+    }
+
     /// Other spellings of a soname, preferred first, with the reason.
     pub fn aliases_of<'a>(&'a self, soname: &'a str) -> impl Iterator<Item = (&'a str, &'a Alias)> {
         let asked = self.aliases.iter().filter(move |alias| alias.asked == soname);
@@ -183,7 +188,7 @@ impl Lists {
 }
 
 /// Whether a pattern matches all of a name; `*` is any run of characters. Linear in the name for each `*`.
-fn glob(pattern: &str, name: &str) -> bool {
+pub fn glob(pattern: &str, name: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut rest) = name.strip_prefix(head) else { return false };
     let mut parts = tail.split('*').peekable();

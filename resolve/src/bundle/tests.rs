@@ -21,7 +21,7 @@ impl Folder {
         let path = self.0.join(format!("{name}.c"));
         std::fs::write(&path, source).unwrap();
         let mut cc = Command::new("cc");
-        cc.current_dir(&self.0).arg("-o").arg(name).arg(path.file_name().unwrap()).args(options);
+        cc.current_dir(&self.0).arg("-o").arg(name).arg(&path).args(options);
         assert!(cc.status().unwrap().success(), "{cc:?}");
     }
 
@@ -38,11 +38,7 @@ fn folder() -> (tempfile::TempDir, Folder) {
     std::fs::create_dir(folder.0.join("lib")).unwrap();
     folder.compile("libelse.so.2", "int other(void){return 1;}", &["-shared", "-Wl,-soname,libelse.so.2"]);
     let own = "int other(void); int own(void){return other();}";
-    folder.compile(
-        "lib/libown.so.1",
-        own,
-        &["-shared", "-fPIC", "-Wl,-soname,libown.so.1", "libelse.so.2"],
-    );
+    folder.compile("lib/libown.so.1", own, &["-shared", "-fPIC", "-Wl,-soname,libown.so.1", "libelse.so.2"]);
     let options = ["lib/libown.so.1", "-Wl,-rpath,$ORIGIN/lib", "-Wl,--allow-shlib-undefined"];
     folder.compile("program", "int own(void); int main(void){return own();}", &options);
     (temporary, folder)
@@ -107,11 +103,10 @@ int main(void){return 0;}"#;
     folder.compile("noted", source, &[]);
     let bundle = folder.bundle("noted", None);
     let notes: Vec<_> = bundle.wants.iter().filter(|want| want.why != Why::Needed).collect();
-    assert_eq!(notes.iter().map(|want| want.soname()).collect::<Vec<_>>(), [
-        "libneeded.so.1",
-        "libnew.so.2",
-        "libsuggested.so.1"
-    ]);
+    assert_eq!(
+        notes.iter().map(|want| want.soname()).collect::<Vec<_>>(),
+        ["libneeded.so.1", "libnew.so.2", "libsuggested.so.1"]
+    );
     assert_eq!(notes.iter().map(|want| want.joins_plan()).collect::<Vec<_>>(), [true, true, false]);
     assert_eq!(notes[1].sonames.len(), 2);
 }

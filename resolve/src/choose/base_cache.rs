@@ -4,10 +4,10 @@
 //! loader in use), drivers, what is never provided, stubs, and what only lies in private folders and is a plug-in
 //! by its name.
 
-use super::{Candidate, Context, best, candidates};
+use super::{Context, serve};
 use crate::index::table::Table;
 use crate::ldcache::{self, CacheError, Entry};
-use crate::lists::{GroupKind, Lists};
+use crate::lists::Lists;
 use std::collections::BTreeSet;
 
 const X86_64: u16 = 62;
@@ -25,12 +25,8 @@ pub fn build<B: AsRef<[u8]>>(databases: &[&Table<B>], lists: &Lists) -> Result<V
     let names: BTreeSet<&str> = databases.iter().flat_map(|table| table.sonames()).collect();
     let entries: Vec<Entry> = names
         .into_iter()
-        .filter(|soname| {
-            !matches!(lists.kind_of(soname), Some(GroupKind::Glibc | GroupKind::Driver | GroupKind::Never))
-        })
         .filter_map(|soname| {
-            let exact = candidates(soname, databases, lists).into_iter().filter(|candidate| !candidate.alias);
-            let best = best(exact, &context).filter(|best| belongs(best, lists))?;
+            let best = serve(soname, databases, false, &context)?;
             Some(Entry { soname: soname.to_owned(), path: best.provider.store_path(), flags, hwcap: 0 })
         })
         .collect();
@@ -47,19 +43,4 @@ fn machine_of(system: &str) -> u16 {
         "loongarch64" => 258,
         _ => X86_64,
     }
-}
-
-/// In a public folder anything; in a package's private one (`lib/mariadb`) what is called like a library with a version:
-/// a program that asks for such a name has no other way to get it, and plug-ins are not called so.
-fn belongs(candidate: &Candidate<'_>, lists: &Lists) -> bool {
-    let provider = &candidate.provider;
-    let versioned = provider.file_name.starts_with("lib") && !provider.file_name.ends_with(".so");
-    let folder = provider.dir.strip_prefix("lib64").or_else(|| provider.dir.strip_prefix("lib"));
-    let depth = match folder.map(|rest| rest.strip_prefix('/')) {
-        Some(Some(rest)) => rest.split('/').count(),
-        Some(None) if matches!(provider.dir, "lib" | "lib64") => 0,
-        // lib32, libx32: not of this width.
-        _ => return false,
-    };
-    !lists.is_unusable_folder(provider.dir) && (depth == 0 || depth == 1 && versioned)
 }

@@ -35,6 +35,22 @@ impl<'t> Candidate<'t> {
         matches!(self.provider.kind, LinkTarget::Symlink(target) if target.starts_with('/'))
     }
 
+    /// A program may be given it without a look at its symbols. In a public folder anything; in a package's private
+    /// one (`lib/mariadb`) what is called like a library with a version: a program that asks for such a name has no
+    /// other way to get it, and plug-ins are not called so.
+    pub fn may_be_served(&self, lists: &Lists) -> bool {
+        let provider = &self.provider;
+        let versioned = provider.file_name.starts_with("lib") && !provider.file_name.ends_with(".so");
+        let folder = provider.dir.strip_prefix("lib64").or_else(|| provider.dir.strip_prefix("lib"));
+        let depth = match folder.map(|rest| rest.strip_prefix('/')) {
+            Some(Some(rest)) => rest.split('/').count(),
+            Some(None) if matches!(provider.dir, "lib" | "lib64") => 0,
+            // lib32, libx32: not of this width.
+            _ => return false,
+        };
+        !lists.is_unusable_folder(provider.dir) && (depth == 0 || depth == 1 && versioned)
+    }
+
     /// What orders candidates that no rule tells apart.
     pub(super) fn order_key(&self) -> (usize, &'t str, &'t str) {
         (self.database, self.provider.package.base, self.provider.dir)

@@ -89,9 +89,20 @@ impl Coverage {
         self.missing_versions.is_empty() || self.unversioned
     }
 
-    /// It defines all that is known to be its business, and nothing is left that a rival might define.
+    /// It defines all that is known to be its business.
+    pub fn is_complete(&self) -> bool {
+        self.missing_versions.is_empty() && self.missing_symbols.is_empty()
+    }
+
+    /// It is complete, and nothing is left that a rival might define: there is no reason to look further.
     pub fn is_full(&self) -> bool {
-        self.missing_versions.is_empty() && self.missing_symbols.is_empty() && self.unclaimed == 0
+        self.is_complete() && self.unclaimed == 0
+    }
+
+    /// What decides between candidates that the loader takes: the fewest missing symbols, then having versions at
+    /// all, then the name that was asked for.
+    pub(super) fn merit(&self) -> (Reverse<usize>, bool, bool) {
+        (Reverse(self.missing_symbols.len()), !self.unversioned, !self.other_soname)
     }
 
     /// Share of the needed symbols that it defines, 0 to 1.
@@ -125,16 +136,12 @@ pub fn cover(demand: &Demand, candidates: &[&SymbolSet]) -> Vec<Coverage> {
     candidates.iter().map(one).collect()
 }
 
-/// The best of some candidates, given in the order of their rank: one that the loader takes, then the fewest
-/// missing symbols, then the name that was asked for, then rank. Nothing when the loader would refuse them
-/// all.
+/// The best of some candidates, given in the order of their rank: one that the loader takes, then by
+/// what it lacks, then rank. Nothing when the loader would refuse them all.
 pub fn best(coverages: &[Coverage]) -> Option<usize> {
     let possible = coverages.iter().enumerate().filter(|(_, coverage)| coverage.is_possible());
-    let order = |coverage: &Coverage| {
-        (Reverse(coverage.missing_symbols.len()), !coverage.unversioned, !coverage.other_soname)
-    };
     // Of equals `max_by_key` takes the last, and the first ranks highest.
-    possible.rev().max_by_key(|(_, coverage)| order(coverage)).map(|(index, _)| index)
+    possible.rev().max_by_key(|(_, coverage)| coverage.merit()).map(|(index, _)| index)
 }
 
 #[cfg(test)]

@@ -51,9 +51,51 @@ pub fn newest_definition(family: &str, library: &ElfFacts) -> Option<NumberedVer
     versions.filter(|version| version.family == family).max()
 }
 
+/// Which of some libraries (several glibcs' `libc.so.6`, several gccs' `libstdc++.so.6`) a process should have:
+/// the one that defines the newest version of the family, the first among equals.
+pub fn newest_of<'f>(family: &str, libraries: impl IntoIterator<Item = &'f ElfFacts>) -> Option<usize> {
+    let ages = libraries.into_iter().map(|library| newest_definition(family, library)).enumerate();
+    // Of equals `max_by` takes the last, so the order is turned round.
+    let known = ages.filter_map(|(at, age)| Some((age?, std::cmp::Reverse(at))));
+    known.max().map(|(_, std::cmp::Reverse(at))| at)
+}
+
+/// The version that these files need and a library is too old to define, if there is one.
+pub fn beyond<'f>(
+    family: &str,
+    files: impl IntoIterator<Item = &'f ElfFacts>,
+    library: &ElfFacts,
+) -> Option<NumberedVersion> {
+    newest_need(family, files).filter(|need| newest_definition(family, library).is_none_or(|own| own < *need))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn defining(versions: &[&str]) -> ElfFacts {
+        let own = ElfFacts::parse(&std::fs::read(std::env::current_exe().unwrap()).unwrap()).unwrap();
+        ElfFacts { version_defs: versions.iter().map(|version| (*version).to_owned()).collect(), ..own }
+    }
+
+    #[test]
+    fn the_newest_of_several_wins_and_the_first_of_equals() {
+        let old = defining(&["GLIBC_2.2.5", "GLIBC_2.36", "GLIBC_PRIVATE"]);
+        let new = defining(&["GLIBC_2.9", "GLIBC_2.42"]);
+        assert_eq!(newest_of("GLIBC", [&old, &new]), Some(1));
+        assert_eq!(newest_of("GLIBC", [&new, &old, &new]), Some(0));
+        assert_eq!(newest_of("GLIBCXX", [&old, &new]), None);
+    }
+
+    #[test]
+    fn a_library_that_is_too_old_is_told_by_what_it_lacks() {
+        let program = defining(&[]);
+        let need = newest_need("GLIBC", [&program]).unwrap();
+        assert_eq!(beyond("GLIBC", [&program], &defining(&["GLIBC_2.2.5"])), Some(need.clone()));
+        assert_eq!(beyond("GLIBC", [&program], &defining(&[])), Some(need));
+        assert_eq!(beyond("GLIBC", [&program], &defining(&["GLIBC_2.999"])), None);
+        assert_eq!(beyond("GLIBCXX", [&program], &defining(&[])), None, "nothing is needed");
+    }
 
     #[test]
     fn numbers_compare_as_numbers() {

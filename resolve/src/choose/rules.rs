@@ -129,7 +129,7 @@ pub static RULES: &[Rule] = &[
     },
 ];
 
-fn fits_width(candidate: &Candidate<'_>, class: Class) -> bool {
+pub(super) fn fits_width(candidate: &Candidate<'_>, class: Class) -> bool {
     let first = candidate.provider.dir.split('/').next().unwrap_or_default();
     let narrow_set = candidate.provider.package.attr.starts_with("pkgsi686Linux.");
     match class {
@@ -201,6 +201,11 @@ fn newer_than(candidate: &Candidate<'_>, field: &Field<'_, '_>) -> i64 {
         .iter()
         .filter(|rival| compare_versions(version(rival.provider.package.name()), own) == Ordering::Less);
     i64::try_from(older.count()).unwrap_or(i64::MAX)
+}
+
+/// Which of two packages' names (`glibc-2.42`) has the newer version.
+pub fn compare_names(a: &str, b: &str) -> Ordering {
+    compare_versions(version(a), version(b))
 }
 
 /// The part of a name that Nix takes for the version: from the first dash that no letter follows.

@@ -252,6 +252,32 @@ fn a_base_cache_is_for_the_machine_of_its_database_and_an_older_one_fills_gaps()
     assert!(cache.iter().all(|entry| entry.flags == 0x0a03));
 }
 
+#[test]
+fn of_gccs_runtime_the_newest_is_served_whichever_database_has_it() {
+    let gcc = |name: &str| Package { name: name.into(), ..package("gcc", &["lib/libstdc++.so.6", LIBZ]) };
+    let (old, new) = (table(&[gcc("gcc-12.3.0-lib")]), table(&[gcc("gcc-13.2.0-lib")]));
+    let lists = Lists::built_in();
+    for (databases, newest) in [([&old, &new], 1), ([&new, &old], 0)] {
+        let served = |soname| serve(soname, &databases, true, &Context::bare(lists)).unwrap().database;
+        assert_eq!(served("libstdc++.so.6"), newest);
+        assert_eq!(served("libz.so.1"), 0, "of others the first database's");
+    }
+}
+
+#[test]
+fn another_spelling_is_served_only_to_who_asks_for_it_and_only_when_there_is_no_other() {
+    let (bzip2, debian) = (package("bzip2", &["lib/libbz2.so.1"]), package("debian", &["lib/libbz2.so.1.0"]));
+    let lists = Lists::built_in();
+    let served = |packages: &[Package], aliases| {
+        let table = table(packages);
+        let found = serve("libbz2.so.1.0", &[&table], aliases, &Context::bare(lists));
+        found.map(|candidate| candidate.provider.package.attr.to_owned())
+    };
+    assert_eq!(served(std::slice::from_ref(&bzip2), false), None);
+    assert_eq!(served(std::slice::from_ref(&bzip2), true), Some("bzip2".into()));
+    assert_eq!(served(&[bzip2, debian], true), Some("debian".into()));
+}
+
 proptest! {
     /// Ranking depends on the candidates and not on the order in which an index lists them.
     #[test]

@@ -15,6 +15,7 @@ pub use build::{About, TableBuilder, TableImage};
 pub use layout::OpenError;
 pub use provider::{LinkTarget, PackageRef, Provider, split_store_path};
 
+use crate::lists::glob;
 use layout::{Layout, Section};
 use provider::{PACKAGE, PROVIDER, SONAME, u32_at};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,16 @@ impl<B: AsRef<[u8]>> Table<B> {
         &self.metadata
     }
 
+    /// A number that tables of other contents do not have, as far as checksums tell. Costs nothing to work out.
+    pub fn identity(&self) -> u64 {
+        self.layout.identity(self.bytes.as_ref())
+    }
+
+    /// Bytes of the whole file.
+    pub fn size(&self) -> u64 {
+        self.bytes.as_ref().len() as u64
+    }
+
     /// The prebuilt `ld.so.cache` of all sonames, if one was attached. It begins on a 4096-byte boundary of
     /// the file.
     pub fn base_cache(&self) -> Option<&[u8]> {
@@ -107,6 +118,17 @@ impl<B: AsRef<[u8]>> Table<B> {
         self.lookup(&file_name).filter(move |provider| {
             let path = provider.path();
             path.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+        })
+    }
+
+    /// Providers whose path in their package, or the end of it behind a slash, matches a pattern; `*` is any run of
+    /// characters. Reads all of the table: some milliseconds.
+    pub fn matching<'t>(&'t self, pattern: &str) -> impl Iterator<Item = Provider<'t>> + use<'t, B> {
+        let pattern = pattern.trim_start_matches('/').to_owned();
+        let anywhere = format!("*/{pattern}");
+        self.providers().filter(move |provider| {
+            let path = provider.path();
+            glob(&pattern, &path) || glob(&anywhere, &path)
         })
     }
 

@@ -131,6 +131,14 @@ impl Layout {
         found.unwrap_or_default()
     }
 
+    /// FNV-1a over the header, which has the length and checksum of every section.
+    pub(super) fn identity(&self, bytes: &[u8]) -> u64 {
+        let header = bytes.get(..HEADER).unwrap_or_default();
+        header.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+
     pub(super) fn verify(&self, bytes: &[u8]) -> Result<(), OpenError> {
         for ((section, what), (_, checksum)) in SECTIONS.iter().zip(&self.sections) {
             if crc32fast::hash(self.slice(bytes, *section)) != *checksum {

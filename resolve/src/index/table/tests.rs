@@ -128,6 +128,24 @@ fn a_suffix_matches_whole_components() {
 }
 
 #[test]
+fn a_pattern_matches_a_whole_path_or_its_end_behind_a_slash() {
+    let table = Table::open(sample()).unwrap();
+    assert_eq!(table.matching("swrast_*.so").count(), 1);
+    assert_eq!(table.matching("dri/*").count(), 1);
+    assert_eq!(table.matching("/lib/libz.so*").count(), 3);
+    assert_eq!(table.matching("ast_dri.so").count(), 0);
+    assert_eq!(table.matching("*").count(), table.providers().count());
+}
+
+#[test]
+fn tables_of_other_contents_have_other_identities() {
+    let one = Table::open(sample()).unwrap();
+    assert_eq!(one.identity(), Table::open(sample()).unwrap().identity());
+    let other = Table::open(table_of(&[package(9, true, &["lib/liba.so"])], b"")).unwrap();
+    assert_ne!(one.identity(), other.identity());
+}
+
+#[test]
 fn popularity_counts_environments_and_builds_seen_as_references() {
     let (zlib, mut copy, mut env) =
         (package(1, true, &["lib/liba.so"]), package(2, false, &["lib/liba.so"]), package(3, true, &[]));
