@@ -254,6 +254,8 @@ impl Tree {
     }
 
     /// Answers a load whose package is there now, or cannot be had. `fetched`: it was not there when the load began.
+    ///
+    /// What is to be told is told first: with the answer the program goes on, and may be the last of its tree.
     fn provide(&self, waiting: Waiting, result: &Result<(), StoreError>, fetched: bool) {
         let Waiting { notification, load } = waiting;
         if let Err(error) = result {
@@ -261,13 +263,13 @@ impl Tree {
             return notification.let_through();
         }
         if !load.redirect {
-            notification.let_through();
-            return self.witness.provided(&load, if fetched { How::Realised } else { How::ServedCache });
+            self.witness.provided(&load, if fetched { How::Realised } else { How::ServedCache });
+            return notification.let_through();
         }
         match File::open(&load.choice.file) {
             Ok(file) => {
-                notification.return_descriptor(file.as_fd());
                 self.witness.provided(&load, How::Redirected);
+                notification.return_descriptor(file.as_fd());
             }
             Err(error) => {
                 warn!(file = %load.choice.file.display(), %error, "a realised library cannot be opened");
