@@ -49,6 +49,20 @@ fn a_missing_soname_ends_in_the_loaders_message_and_one_line_of_ours() {
 }
 
 #[test]
+fn a_package_without_the_version_that_is_needed_is_no_candidate() {
+    let guest = fixture().guest_that_needs_version("libpng16.so.16", "NO_PNG_HAS_THIS_1.0");
+    for who in EVERYBODY {
+        let outcome = run(&mut fixture().root(who).command(&guest));
+        assert_eq!(outcome.code(), Some(127), "{outcome}");
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{outcome}");
+        assert!(lines[0].starts_with("sonde: libpng16.so.16, needed by /guests/"), "{outcome}");
+        assert!(lines[0].contains("in none with NO_PNG_HAS_THIS_1.0"), "{outcome}");
+        assert!(lines[1].contains("error while loading shared libraries: libpng16.so.16"), "{outcome}");
+    }
+}
+
+#[test]
 fn a_truncated_program_is_left_to_the_kernel() {
     let whole = fs::read(fixture().world.program_dir("curl").join("usr/bin/curl")).unwrap();
     // Of nothing, execvp(3) makes an empty shell script, and so does every shell.

@@ -9,9 +9,11 @@
 //! - `refusals`: what is not run, or lacks something, is said in one line
 //! - `search`: what a program brings along comes before what a package has
 //! - `shim`: the shim as a command, and without a supervisor
-//! - `index`: importing databases
-//! - `nixos_module`: the Nix expressions parse, and the module does what it says
+//! - `find`: who has a library, who would be chosen, and why
+//! - `index`: importing, fetching, ordering and removing databases
+//! - `store`: the embedded store by its commands
 //! - `faults`: killed supervisors, dead caches, damaged files, crowds
+//! - `nixos_module`: what the NixOS module, the package and the flake evaluate to
 //! - `tidy`: the architecture's rules that a grep can check
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that panics has failed, which is what is wanted
 
@@ -20,6 +22,7 @@ mod harness;
 mod children;
 mod ends;
 mod faults;
+mod find;
 mod identity;
 mod index;
 mod loading;
@@ -28,5 +31,6 @@ mod programs;
 mod refusals;
 mod search;
 mod shim;
+mod store;
 mod tidy;
 mod trace;

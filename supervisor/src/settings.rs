@@ -9,6 +9,9 @@ use nix::unistd::{Uid, User};
 /// Indexes that the administrator has installed, looked at after the user's own.
 const SYSTEM_CACHE: &str = "/var/cache/sonde";
 
+/// Configuration of the whole machine; the user's own is added to it.
+const SYSTEM_CONFIGURATION: &str = "/etc/sonde";
+
 /// Where `nix-store` is looked for, in order; by absolute path, since a service's `PATH` may hold nothing.
 const NIX_STORES: [&str; 4] = [
     "/run/current-system/sw/bin/nix-store",
@@ -29,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) state: PathBuf,
     /// The folders that hold indexes, the user's first.
     pub(crate) index_folders: Vec<PathBuf>,
+    /// The folders that hold configuration, the machine's first.
+    pub(crate) configuration: Vec<PathBuf>,
     /// The `nix-store` command, if there is one.
     pub(crate) nix_store: Option<PathBuf>,
 }
@@ -49,6 +54,7 @@ impl Settings {
         let cache = folder("XDG_CACHE_HOME", ".cache");
         Self {
             index_folders: vec![cache.join("index"), Path::new(SYSTEM_CACHE).join("index")],
+            configuration: vec![SYSTEM_CONFIGURATION.into(), folder("XDG_CONFIG_HOME", ".config")],
             state: folder("XDG_STATE_HOME", ".local/state"),
             nix_store: find_nix_store(),
             cache,

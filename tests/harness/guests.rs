@@ -30,11 +30,27 @@ impl Fixture {
 
     /// Builds a library with next to nothing in it.
     pub fn library(&self, target: &Path, soname: &str) {
-        let source =
-            tempfile::Builder::new().suffix(".c").tempfile().unwrap_or_else(|error| panic!("{error}"));
-        std::fs::write(source.path(), "int provided(void) { return 0; }\n")
-            .unwrap_or_else(|error| panic!("{error}"));
+        let source = text(".c", "int provided(void) { return 0; }\n");
         cc(source.path(), target, &["-shared", "-fPIC", &format!("-Wl,-soname,{soname}")]);
+    }
+
+    /// Builds a program that is linked against a soname and needs this symbol version of it.
+    pub fn guest_that_needs_version(&self, soname: &str, version: &str) -> String {
+        let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let script = text(".map", &format!("{version} {{ global: provided; local: *; }};\n"));
+        let source = text(".c", "int provided(void) { return 0; }\n");
+        let options = [
+            "-shared",
+            "-fPIC",
+            &format!("-Wl,-soname,{soname}"),
+            &format!("-Wl,--version-script,{}", script.path().display()),
+        ];
+        cc(source.path(), &folder.path().join("libversioned.so"), &options);
+        let program = text(".c", "int provided(void);\nint main(void) { return provided(); }\n");
+        let name = format!("needs-{soname}-{version}");
+        let search = format!("-L{}", folder.path().display());
+        cc(program.path(), &self.guests().join(&name), &[&search, "-lversioned"]);
+        format!("/guests/{name}")
     }
 
     /// Builds a library that is linked against and then not shipped, and a program that needs it.
@@ -45,6 +61,14 @@ impl Fixture {
         let search = format!("-L{}", folder.path().display());
         self.compile("end", &name, &[&search, "-Wl,--no-as-needed", "-lshort"])
     }
+}
+
+/// A file that holds a text, for as long as the value is kept.
+fn text(suffix: &str, text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(suffix).tempfile();
+    let file = file.unwrap_or_else(|error| panic!("{error}"));
+    std::fs::write(file.path(), text).unwrap_or_else(|error| panic!("{error}"));
+    file
 }
 
 fn cc(source: &Path, target: &Path, options: &[&str]) {

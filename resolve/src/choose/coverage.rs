@@ -38,6 +38,9 @@ impl Demand {
             let strong = needs.flat_map(|need| &need.versions).filter(|version| !version.weak);
             demand.versions.extend(strong.map(|version| version.name.clone()));
             let asks = elf.needed.iter().any(|needed| needed == soname);
+            if !asks && elf.version_needs.iter().all(|need| need.soname != soname) {
+                continue;
+            }
             for symbol in undefined.iter().filter(|symbol| !symbol.weak) {
                 match (&symbol.version, symbol.soname.as_deref()) {
                     (Some(version), Some(from)) if from == soname => {
@@ -56,6 +59,16 @@ impl Demand {
     /// Takes away the unversioned symbols that another library of the program defines.
     pub fn without_symbols_of(&mut self, other: &SymbolSet) {
         self.loose.retain(|name| !other.defines(name));
+    }
+
+    /// The unversioned symbols, which may be this soname's or another's.
+    pub fn loose(&self) -> impl Iterator<Item = &str> {
+        self.loose.iter().map(String::as_str)
+    }
+
+    /// Keeps only those unversioned symbols that may be this soname's.
+    pub fn retain_loose(&mut self, keep: impl Fn(&str) -> bool) {
+        self.loose.retain(|name| keep(name));
     }
 
     /// Nothing can be compared: any candidate will do.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::index::registry::DEFAULT_NAME;
+
 /// Runs foreign ELF programs on NixOS, with the libraries that they miss.
 #[derive(Debug, Parser)]
 #[command(
@@ -13,7 +15,8 @@ use clap::{Args, Parser, Subcommand};
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  sonde index import ~/.cache/nix-index/files   once: which package has which library
+  sonde index update                            once, and from time to time: which package has which library
+  sonde find libz.so.1                          who has a library, and who would be chosen
   sonde run ./some-downloaded-program           run it
   sonde trace ./some-downloaded-program         run it and show each library that it was given
 
@@ -38,6 +41,17 @@ The program's own output is left as it is; the table goes to stderr. Exit status
     /// Manage the index of which package has which library
     #[command(subcommand)]
     Index(IndexCommand),
+    /// Show which packages have a library, which of them would be provided, and why
+    #[command(after_help = "\
+With --for the symbols and versions that PROGRAM and its bundled libraries need are compared with what each
+candidate defines; without a SONAME, for everything that the program does not bring along. Only packages that
+are in the store already, or were looked at before, can be compared: nothing is downloaded.
+
+Exit status: 0 if there is a provider for everything that was asked for, 1 if not.")]
+    Find(Find),
+    /// Manage the embedded store, for machines without Nix
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Serve the tree of the process at descriptor 3 (started by the shim)
     #[command(hide = true)]
     Supervise,
@@ -64,17 +78,117 @@ impl Program {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IndexCommand {
-    /// Import a nix-index database
+    /// Import a nix-index database from a file
     #[command(after_help = "\
 FILE is what `nix-index` writes to ~/.cache/nix-index/files, or a database published by nix-index-database
 (index-x86_64-linux; not a -small one, which knows no libraries). An index of the same name is replaced at
-once when the new one is complete; programs that run keep the old one.")]
+once when the new one is complete; programs that run keep the old one.
+
+Several databases are asked in the order of `sonde index info`: today's first, then an older one for the
+libraries that today's has no more.")]
     Import {
         /// The database
         file: PathBuf,
-        /// The name to keep it under
-        #[arg(long, default_value = "default", value_parser = name)]
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Fetch a database, if it has changed
+    #[command(after_help = "\
+Without a URL, from where the database came, or else what the nix-index-database project publishes for this
+machine. Proxies are taken from https_proxy, http_proxy, all_proxy and no_proxy, certificates from the machine
+or SSL_CERT_FILE. If anything fails the database stays as it is.")]
+    Update {
+        /// An address that begins with https://, http:// or file://
+        url: Option<String>,
+        /// Give up when nothing has arrived for so many seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+        timeout: u64,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show the databases in the order in which they are asked, and whether they are sound
+    Info {
+        /// Only this one, with all that is known about it
+        #[arg(value_parser = name)]
+        name: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a database
+    Remove {
+        /// Its name
+        #[arg(value_parser = name)]
         name: String,
+        /// It is the system's, in /var/cache/sonde
+        #[arg(long)]
+        system: bool,
+    },
+}
+
+/// Where a database is to go.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The name to keep it under
+    #[arg(long, default_value = DEFAULT_NAME, value_parser = name)]
+    pub(crate) name: String,
+    /// Ask it before all others
+    #[arg(long, conflicts_with = "before")]
+    pub(crate) first: bool,
+    /// Ask it before this one; a new database is otherwise asked last, and another stays where it is
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) before: Option<String>,
+    /// Keep it for all users, in /var/cache/sonde
+    #[arg(long)]
+    pub(crate) system: bool,
+}
+
+/// What to look for.
+#[derive(Debug, Args)]
+pub(crate) struct Find {
+    /// Names of libraries, such as libz.so.1
+    #[arg(value_name = "SONAME", required_unless_present_any = ["program", "file"])]
+    pub(crate) sonames: Vec<String>,
+    /// Compare with what this program needs
+    #[arg(long = "for", value_name = "PROGRAM")]
+    pub(crate) program: Option<OsString>,
+    /// Look for library files by the end of their path (dri/swrast_dri.so) or a pattern (lib/libav*.so.60)
+    #[arg(long, value_name = "PATTERN", conflicts_with_all = ["sonames", "program"])]
+    pub(crate) file: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show at most so many candidates or files of each; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Fetch store paths, with everything that they refer to
+    #[command(after_help = "\
+The caches and the keys that are trusted are those of the [store] section of /etc/sonde/config.toml and
+~/.config/sonde/config.toml; without one, https://cache.nixos.org and its key. What was fetched is kept until its
+link in ~/.local/state/sonde/roots/fetched is removed.")]
+    Fetch {
+        /// Paths such as /nix/store/HASH-zlib-1.3.1
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<String>,
+    },
+    /// List what is in it, with sizes in bytes
+    List,
+    /// Compare everything in it with what was signed
+    #[command(after_help = "Exit status: 0 if everything is sound, or has been repaired; 1 if not.")]
+    Verify {
+        /// Fetch what is damaged again
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Remove what no program that was run needs
+    Gc {
+        /// Only show what would be removed
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -2,9 +2,11 @@
 
 mod args;
 mod exit_code;
+mod find;
 mod index;
 mod logging;
 mod run;
+mod store;
 mod supervise;
 mod trace;
 
@@ -22,6 +24,8 @@ pub fn main() -> ExitCode {
         Command::Run(program) => run::run(&program),
         Command::Trace(program) => trace::trace(&program),
         Command::Index(command) => index::index(&command),
+        Command::Find(find) => find::find(&find),
+        Command::Store(command) => store::store(&command),
         Command::Supervise => supervise::supervise(),
     }
 }

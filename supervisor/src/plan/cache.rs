@@ -3,6 +3,7 @@
 //! It maps every soname of the index to the path of its provider, whether that is valid already or not, and glibc's
 //! own members to the loader's folder. It lies in a sealed memory file (memfd_create(2)), shared by the whole tree.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -14,7 +15,7 @@ use sonde_resolve::ldcache::{self, Change};
 use thiserror::Error;
 
 use super::loader::Loader;
-use crate::index::Index;
+use crate::index::{Choice, Index};
 
 const EM_X86_64: u16 = 62;
 
@@ -32,11 +33,22 @@ pub(crate) enum CacheError {
 }
 
 impl ServedCache {
-    /// The cache for programs that run under `loader`.
-    pub(crate) fn build(index: &Index, loader: &Loader) -> Result<Self, CacheError> {
+    /// The cache for programs that run under `loader`, with these choices in place of the index's.
+    pub(crate) fn build(
+        index: &Index,
+        loader: &Loader,
+        choices: &HashMap<String, Option<Choice>>,
+    ) -> Result<Self, CacheError> {
         let members = glibc_members(index, loader);
-        let changes: Vec<(&str, Change<'_>)> =
-            members.iter().map(|(soname, path)| (soname.as_str(), Change::Provide(path.as_str()))).collect();
+        let own = choices.iter().filter_map(|(soname, choice)| {
+            let change = match choice {
+                Some(choice) => Change::Provide(choice.file.to_str()?),
+                None => Change::Withdraw,
+            };
+            Some((soname.as_str(), change))
+        });
+        let glibc = members.iter().map(|(soname, path)| (soname.as_str(), Change::Provide(path.as_str())));
+        let changes: Vec<(&str, Change<'_>)> = own.chain(glibc).collect();
         let flags = ldcache::flags_of(EM_X86_64).unwrap_or_default();
         let empty = ldcache::write(&[])?;
         let bytes = ldcache::patch(index.base_cache().unwrap_or(&empty), flags, &changes)?;

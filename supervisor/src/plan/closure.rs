@@ -1,17 +1,17 @@
-//! What a program and the libraries that came with it need, and where each of it will come from.
+//! What one program needs, and what each of it resolved to: everything that is missing is chosen and realised before the
+//! loader starts.
 //!
-//! This is the loader's search done ahead of it, in the program's own root, so that everything missing is realised in
-//! one request. It need not be perfect: what it misses is caught at the trap.
+//! It need not be perfect: what it misses is caught at the trap.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use sonde_resolve::elf::ElfFacts;
-use sonde_resolve::search::{Requester, folders};
+use sonde_resolve::bundle::{Bundle, Files, Why};
+use sonde_resolve::choose::coverage::Coverage;
 
 use crate::guest::remote::GuestRoot;
+use crate::index::fitting::Supply;
 use crate::index::{Choice, Index};
 
 /// Bundled libraries larger than this are not looked into, in bytes; they are found all the same.
@@ -27,7 +27,7 @@ pub(crate) struct Need {
 }
 
 /// Where a needed library comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The loader finds it by the program's own means.
     Bundled,
@@ -35,16 +35,10 @@ pub(crate) enum Answer {
     Glibc,
     /// A package has it.
     Package(Choice),
+    /// Packages have it, and all of them lack versions that the program needs; those that the best of them lacks.
+    Unfit(Vec<String>),
     /// Nobody has it.
     Absent,
-}
-
-struct Object {
-    facts: ElfFacts,
-    path: PathBuf,
-    origin: String,
-    /// Who loaded it; none for the program.
-    parent: Option<Rc<Object>>,
 }
 
 /// A program's own needs and search paths.
@@ -54,82 +48,63 @@ pub(crate) struct Closure {
     pub(crate) needs: Vec<Need>,
     /// Every folder that is in a search path of any of them.
     pub(crate) searched: HashSet<PathBuf>,
+    /// What this program is given in place of the index's own choice; nothing, where all that there is would not do.
+    pub(crate) choices: HashMap<String, Option<Choice>>,
 }
 
-/// Follows `DT_NEEDED` breadth first from the program through everything that it brings along.
-pub(crate) fn analyse(
-    program: &Path,
-    facts: ElfFacts,
-    library_path: Option<&str>,
-    root: &GuestRoot,
-    index: &Index,
-) -> Closure {
-    let mut closure = Closure::default();
-    let mut seen = HashSet::new();
-    let mut queue = VecDeque::from([Rc::new(Object::new(program, facts, None))]);
-    while let Some(object) = queue.pop_front() {
-        let searched = object.search_path(library_path);
-        closure.searched.extend(searched.iter().cloned());
-        for soname in &object.facts.needed {
-            if !seen.insert(soname.clone()) {
-                continue;
-            }
-            let answer = match find(soname, &searched, root) {
-                Some(path) => {
-                    let facts = read_facts(root, &path);
-                    queue.extend(facts.map(|facts| Rc::new(Object::new(&path, facts, Some(object.clone())))));
-                    Answer::Bundled
+/// Chooses for everything that a bundle misses, and has it realised through `supply`.
+pub(crate) fn resolve(bundle: &Bundle, files: &dyn Files, index: &Index, supply: &mut dyn Supply) -> Closure {
+    let fits = index.choose_all(bundle, files, supply);
+    let mut closure = Closure { searched: bundle.searched.iter().cloned().collect(), ..Closure::default() };
+    for want in bundle.wants.iter().filter(|want| want.why == Why::Needed) {
+        let soname = want.soname();
+        let fit = fits.iter().find(|fit| fit.soname == soname);
+        let answer = match fit {
+            _ if want.found.is_some() => Answer::Bundled,
+            _ if index.is_glibc(soname) => Answer::Glibc,
+            Some(fit) => match (&fit.choice, &fit.coverage) {
+                (Some(choice), _) => Answer::Package(choice.clone()),
+                (None, Some(Coverage { missing_versions, .. })) if !missing_versions.is_empty() => {
+                    Answer::Unfit(missing_versions.clone())
                 }
-                None if index.is_glibc(soname) => Answer::Glibc,
-                None => index.choose(soname).map_or(Answer::Absent, Answer::Package),
-            };
-            closure.needs.push(Need { soname: soname.clone(), needed_by: object.path.clone(), answer });
+                (None, _) => Answer::Absent,
+            },
+            None => Answer::Absent,
+        };
+        let own = match &answer {
+            Answer::Package(choice) => Some(Some(choice.clone())),
+            Answer::Unfit(_) => Some(None),
+            _ => None,
+        };
+        if let Some(own) = own.filter(|own| *own != index.choose(soname)) {
+            closure.choices.insert(soname.to_owned(), own);
         }
+        let needed_by = bundle.wanted_by(want).to_owned();
+        closure.needs.push(Need { soname: soname.to_owned(), needed_by, answer });
     }
     closure
 }
 
-impl Object {
-    fn new(path: &Path, facts: ElfFacts, parent: Option<Rc<Self>>) -> Self {
-        let origin = path.parent().map_or_else(String::new, |folder| folder.to_string_lossy().into_owned());
-        Self { facts, path: path.to_owned(), origin, parent }
+/// A program's view of its file system, for following what it brings along.
+pub(crate) struct GuestFiles<'r>(pub(crate) &'r GuestRoot);
+
+impl Files for GuestFiles<'_> {
+    fn contains(&self, path: &Path) -> bool {
+        self.0.contains(path)
     }
 
-    /// The folders in which the loader looks for what this object needs, before it asks its cache.
-    fn search_path(&self, library_path: Option<&str>) -> Vec<PathBuf> {
-        let mut chain = vec![self.requester()];
-        let mut loaded_by = self.parent.as_ref();
-        while let Some(object) = loaded_by {
-            chain.push(object.requester());
-            loaded_by = object.parent.as_ref();
+    fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        // Store libraries bring what they need along in their RUNPATH. Others are read, not mapped: their owner could
+        // truncate them while we look.
+        if path.starts_with("/nix/store") {
+            return None;
         }
-        folders(&chain, library_path).into_iter().map(|folder| folder.path.into()).collect()
+        let file = self.0.open(path).ok()?;
+        if file.metadata().ok()?.len() > LARGEST_BUNDLED {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        file.take(LARGEST_BUNDLED).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
     }
-
-    fn requester(&self) -> Requester<'_> {
-        Requester { facts: &self.facts, origin: &self.origin }
-    }
-}
-
-/// Where the loader would find it before it asks its cache.
-fn find(soname: &str, searched: &[PathBuf], root: &GuestRoot) -> Option<PathBuf> {
-    if soname.contains('/') {
-        return Some(PathBuf::from(soname)).filter(|path| path.is_absolute() && root.contains(path));
-    }
-    searched.iter().map(|folder| folder.join(soname)).find(|path| path.is_absolute() && root.contains(path))
-}
-
-fn read_facts(root: &GuestRoot, path: &Path) -> Option<ElfFacts> {
-    // Store libraries bring what they need along in their RUNPATH. Others are read, not mapped: their owner could
-    // truncate them while we look.
-    if path.starts_with("/nix/store") {
-        return None;
-    }
-    let file = root.open(path).ok()?;
-    if file.metadata().ok()?.len() > LARGEST_BUNDLED {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST_BUNDLED).read_to_end(&mut bytes).ok()?;
-    ElfFacts::parse(&bytes).ok()
 }

@@ -16,6 +16,15 @@ pub(crate) fn absent(soname: &str, needed_by: &Path) -> String {
     )
 }
 
+/// Packages have it, and none with the versions that are needed.
+pub(crate) fn unfit(soname: &str, needed_by: &Path, lacking: &[String]) -> String {
+    format!(
+        "sonde: {soname}, needed by {}, is in packages of the index, and in none with {}; `sonde find {soname}` lists them",
+        needed_by.display(),
+        lacking.join(", ")
+    )
+}
+
 /// A package has it and cannot be had.
 pub(crate) fn unavailable(soname: &str, needed_by: &Path, choice: &Choice, error: &StoreError) -> String {
     format!(

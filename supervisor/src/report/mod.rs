@@ -1,5 +1,9 @@
 //! What happened, as data, and how it is shown. `tracing` is for developers; this is the product.
 
+mod candidates;
+pub(crate) mod databases;
 pub(crate) mod errors;
 pub(crate) mod event;
+pub(crate) mod find;
 pub(crate) mod human;
+pub(crate) mod style;

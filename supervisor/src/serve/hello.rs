@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sonde_interp::handoff::{Answer, Hello, Listener, MAX_MESSAGE, MessageError, Refusal, Welcome};
-use sonde_policy::{Decision, Source};
-use sonde_resolve::elf::{ElfError, ElfFacts};
+use sonde_resolve::bundle::Bundle;
+use sonde_resolve::elf::ElfError;
 use thiserror::Error;
 use tracing::{debug, info};
 
+use super::supply::TreeSupply;
 use super::tree::{Provision, Tree};
 use crate::guest::filter;
 use crate::guest::remote::{GuestRoot, Thread};
 use crate::index::{Index, IndexError};
-use crate::plan::closure::{Answer as Found, analyse};
+use crate::plan::closure::{GuestFiles, resolve};
 use crate::plan::loader::{Loader, LoaderError, draw_place};
 use crate::plan::roots;
 use crate::report::event::Reporter;
@@ -59,10 +60,10 @@ pub(crate) enum HelloError {
 
 /// A program that said hello.
 struct Guest {
-    thread: Thread,
     path: PathBuf,
-    facts: ElfFacts,
+    interpreter: Option<String>,
     root: GuestRoot,
+    bundle: Bundle,
 }
 
 /// Greets the first process of a tree; returns the tree and the listener of its filter.
@@ -81,7 +82,7 @@ pub(super) fn greet_first(
     let filter = filter::narrow(&tree.range, provision.loader.looks_at_cache);
     send_welcome(&tree, socket, &provision, &filter)?;
     // Work that the program need not wait for, done while it installs the filter.
-    tree.cache_of(&provision);
+    tree.prepare_cache(&guest.path, &provision);
     let listener = receive_listener(socket)?.ok_or(HelloError::NoListener)?;
     Ok((tree, listener))
 }
@@ -112,10 +113,12 @@ fn receive(socket: &Socket, thread: Thread) -> Result<Guest, HelloError> {
     // Mapped although it is foreign: whoever can truncate it while it starts ends the supervision of nothing but its
     // own tree.
     let bytes = MappedFile::open(&file).map_err(program_error)?;
-    let facts =
-        ElfFacts::parse(bytes.as_ref()).map_err(|source| HelloError::Elf { path: path.clone(), source })?;
     let root = thread.root().or_else(|_| GuestRoot::own())?;
-    Ok(Guest { thread, path, facts, root })
+    let library_path = thread.variable("LD_LIBRARY_PATH").and_then(|value| String::from_utf8(value).ok());
+    let bundle = Bundle::read(&path, bytes.as_ref(), library_path.as_deref(), &GuestFiles(&root))
+        .map_err(|source| HelloError::Elf { path: path.clone(), source })?;
+    let interpreter = bundle.members.first().and_then(|program| program.facts.interp.clone());
+    Ok(Guest { path, interpreter, root, bundle })
 }
 
 fn found_tree(settings: &Settings, guest: &Guest, reporter: &Reporter) -> Result<Tree, HelloError> {
@@ -131,41 +134,31 @@ fn found_tree(settings: &Settings, guest: &Guest, reporter: &Reporter) -> Result
     Ok(Tree::new(index, features, range, realiser, reporter, program))
 }
 
-/// Chooses the loader and has everything realised that the program is known to need, in one request.
+/// Chooses the loader and everything that the program is known to need, and has it realised.
 fn admit(tree: &Tree, guest: &Guest) -> Result<Arc<Provision>, HelloError> {
-    let library_path =
-        guest.thread.variable("LD_LIBRARY_PATH").and_then(|value| String::from_utf8(value).ok());
-    let facts = guest.facts.clone();
-    let closure = analyse(&guest.path, facts, library_path.as_deref(), &guest.root, &tree.index);
-    tree.learn(&closure);
     let own = own_loader(tree, guest)?;
     let foreign = if own.is_none() { Some(tree.index.loader().ok_or(HelloError::NoLoader)?) } else { None };
-
-    let mut objects: Vec<_> = foreign.iter().map(|choice| choice.object.clone()).collect();
-    for need in &closure.needs {
-        let Found::Package(choice) = &need.answer else { continue };
-        let allowed = tree.permit(&need.soname, choice, Source::Needed) == Decision::Provide;
-        if allowed && !objects.contains(&choice.object) {
-            objects.push(choice.object.clone());
+    let first = foreign.iter().map(|choice| choice.object.clone()).collect();
+    let mut supply = TreeSupply::new(tree, first);
+    let closure = resolve(&guest.bundle, &GuestFiles(&guest.root), &tree.index, &mut supply);
+    let failed = supply.finish();
+    let provision = match (own, foreign) {
+        (Some(own), _) => own,
+        (None, Some(choice)) => {
+            if let Some((_, source)) = failed.into_iter().find(|(object, _)| *object == choice.object) {
+                return Err(HelloError::LoaderStore { path: choice.file, source });
+            }
+            provide_loader(tree, &choice.file, || File::open(&choice.file))?
         }
-    }
-    let failed = tree.realiser.run_all(&objects);
-    for (object, error) in &failed {
-        debug!(%object, %error, "cannot be realised");
-    }
-    if let Some(own) = own {
-        return Ok(own);
-    }
-    let choice = foreign.ok_or(HelloError::NoLoader)?;
-    if let Some((_, source)) = failed.into_iter().find(|(object, _)| *object == choice.object) {
-        return Err(HelloError::LoaderStore { path: choice.file, source });
-    }
-    provide_loader(tree, &choice.file, || File::open(&choice.file))
+        (None, None) => return Err(HelloError::NoLoader),
+    };
+    tree.learn(&guest.path, closure, &provision);
+    Ok(provision)
 }
 
 /// A program built by Nix names a loader in the store: it runs under that one.
 fn own_loader(tree: &Tree, guest: &Guest) -> Result<Option<Arc<Provision>>, HelloError> {
-    let interpreter = guest.facts.interp.as_deref().map(Path::new);
+    let interpreter = guest.interpreter.as_deref().map(Path::new);
     match interpreter.filter(|path| path.starts_with("/nix/store") && guest.root.contains(path)) {
         Some(path) => provide_loader(tree, path, || guest.root.open(path)).map(Some),
         None => Ok(None),

@@ -69,6 +69,6 @@ impl Knowledge for View<'_> {
     }
 
     fn choose(&self, soname: &str) -> Option<Choice> {
-        self.tree.index.choose(soname)
+        self.tree.choose(self.thread, soname)
     }
 }

@@ -3,6 +3,7 @@
 mod hello;
 mod knowledge;
 mod pool;
+mod supply;
 mod tree;
 mod witness;
 

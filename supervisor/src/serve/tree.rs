@@ -1,7 +1,8 @@
 //! A tree: the processes that share a filter, and all that the supervisor knows about them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -28,9 +29,16 @@ use crate::store::{Asked, Realiser, StoreError};
 use crate::sys::features::Features;
 use crate::sys::scm_rights::Socket;
 
-/// A loader of the tree and the cache that programs under it are served.
+/// A loader of the tree and the cache that programs under it are served, unless they have their own.
 pub(super) struct Provision {
     pub(super) loader: Loader,
+    cache: OnceLock<Option<ServedCache>>,
+}
+
+/// What one program of the tree is given in place of the index's own choices.
+struct Special {
+    provision: Arc<Provision>,
+    choices: HashMap<String, Option<Choice>>,
     cache: OnceLock<Option<ServedCache>>,
 }
 
@@ -61,6 +69,8 @@ pub(crate) struct Tree {
     /// The first program's path, for policy and reports.
     pub(super) program: PathBuf,
     provisions: RwLock<Vec<Arc<Provision>>>,
+    /// Programs with choices of their own, by path; few have any.
+    special: RwLock<HashMap<PathBuf, Arc<Special>>>,
     /// Folders that are in a search path of a program of the tree, or have been searched.
     searched: RwLock<HashSet<PathBuf>>,
     /// What the served cache knows; worked out when it is first asked, which few programs make necessary.
@@ -85,6 +95,7 @@ impl Tree {
             witness: Witness::new(reporter),
             program,
             provisions: RwLock::default(),
+            special: RwLock::default(),
             searched: RwLock::default(),
             served: OnceLock::new(),
         }
@@ -107,11 +118,34 @@ impl Tree {
         provision
     }
 
-    /// Remembers a program's needs and search paths.
-    pub(super) fn learn(&self, closure: &Closure) {
-        self.witness.learn(closure);
+    /// Remembers a program's needs, search paths and choices.
+    pub(super) fn learn(&self, program: &Path, closure: Closure, provision: &Arc<Provision>) {
+        self.witness.learn(&closure);
         let mut searched = self.searched.write().unwrap_or_else(PoisonError::into_inner);
-        searched.extend(closure.searched.iter().cloned());
+        searched.extend(closure.searched);
+        if !closure.choices.is_empty() {
+            let (provision, cache) = (provision.clone(), OnceLock::new());
+            let special = Arc::new(Special { provision, choices: closure.choices, cache });
+            let mut all = self.special.write().unwrap_or_else(PoisonError::into_inner);
+            all.insert(program.to_owned(), special);
+        }
+    }
+
+    /// Which package is to provide this soname to the program that a thread runs.
+    pub(super) fn choose(&self, thread: Option<Thread>, soname: &str) -> Option<Choice> {
+        let special = self.special_of(thread);
+        match special.as_ref().and_then(|special| special.choices.get(soname)) {
+            Some(choice) => choice.clone(),
+            None => self.index.choose(soname),
+        }
+    }
+
+    fn special_of(&self, thread: Option<Thread>) -> Option<Arc<Special>> {
+        let all = self.special.read().unwrap_or_else(PoisonError::into_inner);
+        if all.is_empty() {
+            return None;
+        }
+        all.get(&thread?.executable_path().ok()?).cloned()
     }
 
     /// Is the folder in a search path?
@@ -184,7 +218,10 @@ impl Tree {
                 notification.let_through();
                 self.witness.found(&path, thread, since, &self.index);
             }
-            Step::ServeCache => self.serve_cache(notification, &path),
+            Step::ServeCache => match self.with_cache(thread, &path, ServedCache::open) {
+                Some(cache) => notification.return_descriptor(cache.as_fd()),
+                None => notification.let_through(),
+            },
             Step::Realise(choice) => self.want(notification, wanted(choice, false), pool),
             Step::Redirect(choice) => self.want(notification, wanted(choice, true), pool),
             Step::Missing(soname) => {
@@ -194,34 +231,51 @@ impl Tree {
         }
     }
 
-    fn serve_cache(&self, notification: Notification, path: &Path) {
-        let provision = self.provision(|provision| provision.loader.cache_path.as_deref() == Some(path));
-        let cache = provision.as_deref().and_then(|provision| self.cache_of(provision)?.open().ok());
-        match cache {
-            Some(cache) => notification.return_descriptor(cache.as_fd()),
-            None => notification.let_through(),
-        }
-    }
-
     /// glibc 2.44 and later look at the cache before each search, and read it again when it has changed.
     fn describe_cache(&self, notification: Notification, path: Address, buffer: Address) {
         let Ok(path) = notification.read_path(path) else { return notification.let_through() };
-        // Writing its answer asks whether the thread still waits.
-        let provision = self.provision(|provision| provision.loader.cache_path.as_deref() == Some(&*path));
-        let stat = provision.as_deref().and_then(|provision| self.cache_of(provision)?.metadata().ok());
-        match stat {
+        // Writing the answer asks whether the thread still waits.
+        match self.with_cache(notification.thread(), &path, ServedCache::metadata) {
             Some(stat) if notification.write_stat(buffer, &stat).is_ok() => notification.succeed(),
             _ => notification.let_through(),
         }
     }
 
-    /// Built at the first use, which comes while the program's own start is under way.
-    pub(super) fn cache_of<'p>(&self, provision: &'p Provision) -> Option<&'p ServedCache> {
-        let build = || {
-            let built = ServedCache::build(&self.index, &provision.loader);
-            built.inspect_err(|error| warn!(%error, "no served cache")).ok()
+    /// Does something with the cache that the program of a thread is to be served at a path.
+    fn with_cache<T>(
+        &self,
+        thread: Option<Thread>,
+        path: &Path,
+        act: impl FnOnce(&ServedCache) -> io::Result<T>,
+    ) -> Option<T> {
+        let is_its = |provision: &Provision| provision.loader.cache_path.as_deref() == Some(path);
+        if let Some(special) = self.special_of(thread).filter(|special| is_its(&special.provision)) {
+            return act(self.special_cache(&special)?).ok();
+        }
+        let provision = self.provision(is_its)?;
+        act(self.common_cache(&provision)?).ok()
+    }
+
+    /// Builds a program's cache ahead of its first use.
+    pub(super) fn prepare_cache(&self, program: &Path, provision: &Provision) {
+        let special = self.special.read().unwrap_or_else(PoisonError::into_inner).get(program).cloned();
+        match special {
+            Some(special) => self.special_cache(&special).is_some(),
+            None => self.common_cache(provision).is_some(),
         };
-        provision.cache.get_or_init(build).as_ref()
+    }
+
+    fn common_cache<'p>(&self, provision: &'p Provision) -> Option<&'p ServedCache> {
+        provision.cache.get_or_init(|| self.build_cache(&provision.loader, &HashMap::new())).as_ref()
+    }
+
+    fn special_cache<'s>(&self, special: &'s Special) -> Option<&'s ServedCache> {
+        special.cache.get_or_init(|| self.build_cache(&special.provision.loader, &special.choices)).as_ref()
+    }
+
+    fn build_cache(&self, loader: &Loader, choices: &HashMap<String, Option<Choice>>) -> Option<ServedCache> {
+        let built = ServedCache::build(&self.index, loader, choices);
+        built.inspect_err(|error| warn!(%error, "no served cache")).ok()
     }
 
     /// Asks the policy, and then for the package.

@@ -1,9 +1,13 @@
 //! Where store paths live, and how they get there. The only stage of a load that may wait.
 
+mod config;
+mod embedded;
 mod nix;
 mod path;
 mod realiser;
 
+pub(crate) use config::{ConfigError, StoreConfig};
+pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore};
 pub(crate) use nix::NixStore;
 pub(crate) use path::StorePath;
 pub(crate) use realiser::{Asked, Realiser};

@@ -1,0 +1,105 @@
+//! A store of Sonde's own, for machines without Nix: a client of binary caches, and a folder of the user's.
+//!
+//! It is not a Nix store: it builds nothing, has no daemon and no database, and what lies in it is found at another
+//! path than its own. What a cache sends is believed when a trusted key has signed it and its hash is right; both are
+//! checked before anything becomes visible.
+
+mod cache;
+mod error;
+mod fetch;
+mod hash;
+mod http;
+mod layout;
+mod maintain;
+mod nar;
+mod narinfo;
+mod pack;
+mod remove;
+mod signature;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(crate) use cache::Patience;
+pub(crate) use error::EmbeddedError;
+pub(crate) use maintain::Condition;
+pub(crate) use signature::PublicKey;
+
+use super::{Store, StoreError, StorePath};
+use cache::Cache;
+use fetch::Fetch;
+use layout::Layout;
+
+/// The user's own store.
+pub(crate) struct EmbeddedStore {
+    layout: Layout,
+    caches: Vec<Cache>,
+    keys: Vec<PublicKey>,
+}
+
+impl EmbeddedStore {
+    /// The store in `folder`, filled from these caches, in this order. An address that is none is left out.
+    pub(crate) fn new(folder: PathBuf, caches: &[String], keys: Vec<PublicKey>, patience: Patience) -> Self {
+        let client = http::Client::new(patience.connect, patience.stall, fetch::LOOKUPS);
+        let caches = caches.iter().filter_map(|address| Cache::new(address, &client, patience)).collect();
+        Self { layout: Layout::new(folder), caches, keys }
+    }
+
+    /// Where the content of a path lies, valid or not.
+    pub(crate) fn location(&self, path: &StorePath) -> PathBuf {
+        self.layout.object(path)
+    }
+
+    /// Makes the paths valid, each protected by a root of its own name in the folder.
+    pub(crate) fn fetch(&self, paths: &[StorePath], roots: &Path) -> Result<(), EmbeddedError> {
+        self.realise_with_roots(paths, |_, path| roots.join(path.base_name()))
+    }
+
+    fn realise_with_roots(
+        &self,
+        paths: &[StorePath],
+        root_of: impl Fn(usize, &StorePath) -> PathBuf,
+    ) -> Result<(), EmbeddedError> {
+        self.layout.create()?;
+        // Until the roots stand, nothing else protects what is being fetched.
+        let _lock = self.layout.lock_out_collection()?;
+        Fetch::new(self).closure(paths)?;
+        for (index, path) in paths.iter().enumerate() {
+            let link = root_of(index, path);
+            write_root(&link, path).map_err(EmbeddedError::disk("writing the gc root", &link))?;
+        }
+        Ok(())
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn has(&self, path: &StorePath) -> bool {
+        self.layout.is_valid(path)
+    }
+
+    fn realise(&self, paths: &[StorePath], root: &Path) -> Result<(), StoreError> {
+        let root_of = |index, _: &StorePath| match index {
+            0 => root.to_owned(),
+            _ => PathBuf::from(format!("{}-{}", root.display(), index + 1)),
+        };
+        Ok(self.realise_with_roots(paths, root_of)?)
+    }
+}
+
+/// A root names the path as Nix would: what reads roots need not know which store they are of.
+fn write_root(link: &Path, path: &StorePath) -> std::io::Result<()> {
+    if fs::read_link(link).is_ok_and(|target| target == Path::new(path.as_str())) {
+        return Ok(());
+    }
+    if let Some(folder) = link.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let unfinished = link.with_file_name(format!(".new-{}-{}", std::process::id(), path.base_name()));
+    std::os::unix::fs::symlink(path.as_str(), &unfinished)?;
+    fs::rename(unfinished, link)
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
