@@ -100,6 +100,23 @@ fn glibc_is_never_given_twice() {
 }
 
 #[test]
+fn a_driver_comes_from_the_host_and_from_nowhere_else() {
+    let driver = fixture().guests().join("libcuda.so.1");
+    fixture().library(&driver, "libcuda.so.1");
+    for who in EVERYBODY {
+        // The world has a package with a stub of that name; it is never given.
+        let outcome = load(&fixture().root(who), "here", &["libcuda.so.1"]);
+        assert_eq!(outcome.code(), Some(1), "{outcome}");
+        let root = fixture().root(who).bind(&driver, "/run/opengl-driver/lib/libcuda.so.1");
+        let outcome = load(&root, "here", &["libcuda.so.1"]);
+        assert!(
+            outcome.stdout.starts_with("libcuda.so.1: map /run/opengl-driver/lib/libcuda.so.1 "),
+            "{outcome}"
+        );
+    }
+}
+
+#[test]
 fn a_rival_that_is_worse_is_not_chosen() {
     let rivals: Vec<String> = fixture()
         .world

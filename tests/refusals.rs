@@ -49,6 +49,14 @@ fn a_missing_soname_ends_in_the_loaders_message_and_one_line_of_ours() {
 }
 
 #[test]
+fn a_driver_that_the_host_does_not_have_is_explained() {
+    let guest = fixture().guest_that_needs("libcuda.so.1");
+    let outcome = run(fixture().root(Who::Alice).command(&guest).args(["exit", "0"]));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    assert!(outcome.stderr.contains("is not provided by packages: part of the NVIDIA driver"), "{outcome}");
+}
+
+#[test]
 fn a_package_without_the_version_that_is_needed_is_no_candidate() {
     let guest = fixture().guest_that_needs_version("libpng16.so.16", "NO_PNG_HAS_THIS_1.0");
     for who in EVERYBODY {

@@ -210,6 +210,11 @@ impl Index {
         self.base.get(&self.databases(), &self.lists, &self.added_lists)
     }
 
+    /// Does this soname belong to a driver of the kernel?
+    pub(crate) fn is_driver(&self, soname: &str) -> bool {
+        self.lists.kind_of(soname) == Some(GroupKind::Driver)
+    }
+
     /// Does this soname belong to glibc itself?
     pub(crate) fn is_glibc(&self, soname: &str) -> bool {
         self.lists.kind_of(soname) == Some(GroupKind::Glibc)

@@ -1,13 +1,13 @@
 //! The served cache: what the loader is given in place of its `ld.so.cache`.
 //!
 //! It maps every soname of the index to the path of its provider, whether that is valid already or not, and glibc's
-//! own members to the loader's folder. It lies in a sealed memory file (memfd_create(2)), shared by the whole tree.
+//! own members to the loader's folder, and drivers to the host's. It lies in a sealed memory file (memfd_create(2)), shared by the whole tree.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -18,6 +18,9 @@ use super::loader::Loader;
 use crate::index::{Choice, Index};
 
 const EM_X86_64: u16 = 62;
+
+/// Where NixOS keeps the libraries of its graphics drivers (`hardware.graphics`, nixpkgs).
+const DRIVER_FOLDER: &str = "/run/opengl-driver/lib";
 
 /// A finished cache.
 #[derive(Debug)]
@@ -47,8 +50,10 @@ impl ServedCache {
             };
             Some((soname.as_str(), change))
         });
-        let glibc = members.iter().map(|(soname, path)| (soname.as_str(), Change::Provide(path.as_str())));
-        let changes: Vec<(&str, Change<'_>)> = own.chain(glibc).collect();
+        let drivers = host_drivers(index);
+        let fixed = members.iter().chain(&drivers);
+        let fixed = fixed.map(|(soname, path)| (soname.as_str(), Change::Provide(path.as_str())));
+        let changes: Vec<(&str, Change<'_>)> = own.chain(fixed).collect();
         let flags = ldcache::flags_of(EM_X86_64).unwrap_or_default();
         let empty = ldcache::write(&[])?;
         let bytes = ldcache::patch(index.base_cache().unwrap_or(&empty), flags, &changes)?;
@@ -75,12 +80,21 @@ impl ServedCache {
 
 /// The libraries of the loader's own glibc, by name and path.
 fn glibc_members(index: &Index, loader: &Loader) -> Vec<(String, String)> {
-    let entries = std::fs::read_dir(loader.folder()).into_iter().flatten().flatten();
+    libraries_in(loader.folder(), |name| index.is_glibc(name))
+}
+
+/// The drivers of this machine, by name and path: they must fit the kernel that runs, so no package's will do.
+fn host_drivers(index: &Index) -> Vec<(String, String)> {
+    libraries_in(Path::new(DRIVER_FOLDER), |name| index.is_driver(name))
+}
+
+fn libraries_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let path = entry.path().into_os_string().into_string().ok()?;
-            index.is_glibc(&name).then_some((name, path))
+            wanted(&name).then_some((name, path))
         })
         .collect()
 }

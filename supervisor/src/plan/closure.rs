@@ -37,6 +37,8 @@ pub(crate) enum Answer {
     Package(Choice),
     /// Packages have it, and all of them lack versions that the program needs; those that the best of them lacks.
     Unfit(Vec<String>),
+    /// No package may provide it, for this reason; the host may have it.
+    Excluded(String),
     /// Nobody has it.
     Absent,
 }
@@ -69,7 +71,9 @@ pub(crate) fn resolve(bundle: &Bundle, files: &dyn Files, index: &Index, supply:
                 }
                 (None, _) => Answer::Absent,
             },
-            None => Answer::Absent,
+            None => index
+                .exclusion_of(soname)
+                .map_or(Answer::Absent, |group| Answer::Excluded(group.reason.clone())),
         };
         let own = match &answer {
             Answer::Package(choice) => Some(Some(choice.clone())),

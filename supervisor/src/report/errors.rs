@@ -16,6 +16,11 @@ pub(crate) fn absent(soname: &str, needed_by: &Path) -> String {
     )
 }
 
+/// No package may provide it.
+pub(crate) fn excluded(soname: &str, needed_by: &Path, reason: &str) -> String {
+    format!("sonde: {soname}, needed by {}, is not provided by packages: {reason}", needed_by.display())
+}
+
 /// Packages have it, and none with the versions that are needed.
 pub(crate) fn unfit(soname: &str, needed_by: &Path, lacking: &[String]) -> String {
     format!(

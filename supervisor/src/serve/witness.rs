@@ -28,9 +28,8 @@ pub(super) struct Witness {
     reporter: Reporter,
     /// Who is linked against a soname.
     needed_by: Mutex<HashMap<String, PathBuf>>,
-    /// Sonames that programs of the tree are linked against and nobody has, or nobody fit for them: then the versions
-    /// that are lacking.
-    absent: Mutex<HashMap<String, Vec<String>>>,
+    /// Sonames that programs of the tree are linked against and that cannot be provided, with the line that says so.
+    absent: Mutex<HashMap<String, String>>,
     /// What each process was told already.
     told: Mutex<HashSet<(u32, String)>>,
 }
@@ -45,12 +44,13 @@ impl Witness {
         let mut needed_by = lock(&self.needed_by);
         for need in &closure.needs {
             needed_by.entry(need.soname.clone()).or_insert_with(|| need.needed_by.clone());
-            let lacking = match &need.answer {
-                Answer::Absent => Vec::new(),
-                Answer::Unfit(versions) => versions.clone(),
+            let line = match &need.answer {
+                Answer::Absent => errors::absent(&need.soname, &need.needed_by),
+                Answer::Excluded(reason) => errors::excluded(&need.soname, &need.needed_by, reason),
+                Answer::Unfit(versions) => errors::unfit(&need.soname, &need.needed_by, versions),
                 _ => continue,
             };
-            lock(&self.absent).insert(need.soname.clone(), lacking);
+            lock(&self.absent).insert(need.soname.clone(), line);
         }
     }
 
@@ -62,18 +62,14 @@ impl Witness {
     /// A library that nobody has. It is worth a line if a program is linked against it; anything else may be found
     /// further on in the search, or be done without.
     pub(super) fn missing(&self, soname: &str, thread: Option<Thread>, since: Instant) {
-        let Some(lacking) = lock(&self.absent).get(soname).cloned() else { return };
-        let Some(needed_by) = self.needed_by(soname) else { return };
-        let line = match lacking.as_slice() {
-            [] => errors::absent(soname, &needed_by),
-            versions => errors::unfit(soname, &needed_by, versions),
-        };
+        let Some(line) = lock(&self.absent).get(soname).cloned() else { return };
+        let needed_by = self.needed_by(soname);
         // The loader tries several last folders; once is enough.
         if self.tell(thread, soname, &line) {
             self.reporter.report(Load {
                 process: thread.map_or(0, process_of),
                 soname: soname.to_owned(),
-                needed_by: Some(needed_by),
+                needed_by,
                 package: None,
                 path: None,
                 how: How::Absent,
