@@ -96,11 +96,13 @@ pub fn serve<'t, B: AsRef<[u8]>>(
     aliases: bool,
     context: &Context<'_>,
 ) -> Option<Candidate<'t>> {
-    if context.lists.exclusion_of(soname).is_some() {
-        return None;
-    }
+    let newest = match context.lists.kind_of(soname) {
+        Some(GroupKind::Glibc | GroupKind::Driver | GroupKind::Never) => return None,
+        Some(GroupKind::GccRuntime) => true,
+        None => false,
+    };
     let mut all = candidates(soname, databases, context.lists);
-    if context.lists.kind_of(soname) == Some(GroupKind::GccRuntime) {
+    if newest {
         return newest_package(all, context);
     }
     all.sort_by_key(|candidate| candidate.alias);
@@ -110,6 +112,10 @@ pub fn serve<'t, B: AsRef<[u8]>>(
         rules::fits_width(candidate, context.class) && candidate.may_be_served(context.lists)
     };
     let first = |candidates: &[Candidate<'t>]| {
+        // Most names of which nobody has a library to serve are plug-ins': not worth ranking.
+        if !candidates.iter().any(fits) {
+            return None;
+        }
         let best = best(candidates.iter().copied(), context)?;
         if fits(&best) {
             return Some(best);

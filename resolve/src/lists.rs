@@ -89,8 +89,10 @@ pub struct Lists {
     groups: Vec<Group>,
     exact: HashMap<String, usize>,
     /// A pattern and the index of its group.
-    patterns: Vec<(String, usize)>,
+    patterns: Vec<(Pattern, usize)>,
     aliases: Vec<Alias>,
+    /// Indexes of the aliases of a name.
+    aliases_of: HashMap<String, Vec<usize>>,
     preferences: Vec<Preference>,
     ranking: Ranking,
 }
@@ -126,10 +128,14 @@ impl Lists {
         self.ranking.unusable_folders.extend(raw.ranking.unusable_folders);
         self.exact.clear();
         self.patterns.clear();
+        self.aliases_of.clear();
+        for (index, alias) in self.aliases.iter().enumerate() {
+            self.aliases_of.entry(alias.asked.clone()).or_default().push(index);
+        }
         for (index, group) in self.groups.iter().enumerate() {
             for soname in &group.sonames {
                 if soname.contains('*') {
-                    self.patterns.push((soname.clone(), index));
+                    self.patterns.push((Pattern::new(soname), index));
                 } else {
                     self.exact.entry(soname.clone()).or_insert(index);
                 }
@@ -142,7 +148,7 @@ impl Lists {
     pub fn group_of(&self, soname: &str) -> Option<&Group> {
         let exact = self.exact.get(soname).copied();
         let index = exact
-            .or_else(|| self.patterns.iter().find(|(pattern, _)| glob(pattern, soname)).map(|&(_, at)| at));
+            .or_else(|| self.patterns.iter().find(|(pattern, _)| pattern.matches(soname)).map(|&(_, at)| at));
         index.and_then(|index| self.groups.get(index))
     }
 
@@ -158,8 +164,10 @@ impl Lists {
 
     /// Other spellings of a soname, preferred first, with the reason.
     pub fn aliases_of<'a>(&'a self, soname: &'a str) -> impl Iterator<Item = (&'a str, &'a Alias)> {
-        let asked = self.aliases.iter().filter(move |alias| alias.asked == soname);
-        asked.flat_map(|alias| alias.provided.iter().map(move |provided| (provided.as_str(), alias)))
+        let asked = self.aliases_of.get(soname).into_iter().flatten();
+        asked
+            .filter_map(|&index| self.aliases.get(index))
+            .flat_map(|alias| alias.provided.iter().map(move |provided| (provided.as_str(), alias)))
     }
 
     /// The curated choice for a soname, if there is one.
@@ -187,21 +195,38 @@ impl Lists {
     }
 }
 
-/// Whether a pattern matches all of a name; `*` is any run of characters. Linear in the name for each `*`.
-pub fn glob(pattern: &str, name: &str) -> bool {
-    let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut rest) = name.strip_prefix(head) else { return false };
-    let mut parts = tail.split('*').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        match rest.find(part) {
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
-        }
+/// A pattern, taken apart once: `*` is any run of characters.
+#[derive(Clone, Debug)]
+struct Pattern {
+    /// What stands in front of the first `*`.
+    head: String,
+    /// What stands behind each; empty for a pattern without any.
+    parts: Vec<String>,
+}
+
+impl Pattern {
+    fn new(pattern: &str) -> Pattern {
+        let mut parts = pattern.split('*').map(str::to_owned);
+        Pattern { head: parts.next().unwrap_or_default(), parts: parts.collect() }
     }
-    false
+
+    /// Whether it matches all of a name. Linear in the name for each `*`.
+    fn matches(&self, name: &str) -> bool {
+        let Some(mut rest) = name.strip_prefix(self.head.as_str()) else { return false };
+        let Some((last, middle)) = self.parts.split_last() else { return rest.is_empty() };
+        for part in middle {
+            match rest.find(part.as_str()) {
+                Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+                None => return false,
+            }
+        }
+        rest.ends_with(last.as_str())
+    }
+}
+
+/// Whether a pattern matches all of a name; `*` is any run of characters.
+pub fn glob(pattern: &str, name: &str) -> bool {
+    Pattern::new(pattern).matches(name)
 }
 
 #[cfg(test)]

@@ -124,12 +124,8 @@ impl<B: AsRef<[u8]>> Table<B> {
     /// Providers whose path in their package, or the end of it behind a slash, matches a pattern; `*` is any run of
     /// characters. Reads all of the table: some milliseconds.
     pub fn matching<'t>(&'t self, pattern: &str) -> impl Iterator<Item = Provider<'t>> + use<'t, B> {
-        let pattern = pattern.trim_start_matches('/').to_owned();
-        let anywhere = format!("*/{pattern}");
-        self.providers().filter(move |provider| {
-            let path = provider.path();
-            glob(&pattern, &path) || glob(&anywhere, &path)
-        })
+        let pattern = format!("*/{}", pattern.trim_start_matches('/'));
+        self.providers().filter(move |provider| glob(&pattern, &format!("/{}", provider.path())))
     }
 
     /// All file names, in byte order.

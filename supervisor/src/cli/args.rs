@@ -43,9 +43,10 @@ The program's own output is left as it is; the table goes to stderr. Exit status
     Index(IndexCommand),
     /// Show which packages have a library, which of them would be provided, and why
     #[command(after_help = "\
-With --for the symbols and versions that PROGRAM and its bundled libraries need are compared with what each
-candidate defines; without a SONAME, for everything that the program does not bring along. Only packages that
-are in the store already, or were looked at before, can be compared: nothing is downloaded.
+With --for the symbols and versions that PROGRAM and its bundled libraries need are compared
+with what each candidate defines; without a SONAME, for everything that the program does not
+bring along. Only packages that are in the store, or were looked at before, can be compared:
+nothing is downloaded.
 
 Exit status: 0 if there is a provider for everything that was asked for, 1 if not.")]
     Find(Find),
@@ -80,12 +81,12 @@ impl Program {
 pub(crate) enum IndexCommand {
     /// Import a nix-index database from a file
     #[command(after_help = "\
-FILE is what `nix-index` writes to ~/.cache/nix-index/files, or a database published by nix-index-database
-(index-x86_64-linux; not a -small one, which knows no libraries). An index of the same name is replaced at
-once when the new one is complete; programs that run keep the old one.
+FILE is what `nix-index` writes to ~/.cache/nix-index/files, or a database published by
+nix-index-database (index-x86_64-linux; not a -small one, which knows no libraries). An index of
+the same name is replaced at once when the new one is complete; programs that run keep the old.
 
-Several databases are asked in the order of `sonde index info`: today's first, then an older one for the
-libraries that today's has no more.")]
+Several databases are asked in the order of `sonde index info`: today's first, then an older one
+for the libraries that today's has no more.")]
     Import {
         /// The database
         file: PathBuf,
@@ -94,9 +95,10 @@ libraries that today's has no more.")]
     },
     /// Fetch a database, if it has changed
     #[command(after_help = "\
-Without a URL, from where the database came, or else what the nix-index-database project publishes for this
-machine. Proxies are taken from https_proxy, http_proxy, all_proxy and no_proxy, certificates from the machine
-or SSL_CERT_FILE. If anything fails the database stays as it is.")]
+Without a URL, from where the database came, or else what the nix-index-database project
+publishes for this machine. Proxies are taken from https_proxy, http_proxy, all_proxy and
+no_proxy, certificates from the machine or SSL_CERT_FILE. If anything fails the database stays as
+it is.")]
     Update {
         /// An address that begins with https://, http:// or file://
         url: Option<String>,

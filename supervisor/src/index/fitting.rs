@@ -81,6 +81,9 @@ impl Index {
             bundle.wants.iter().filter(|want| want.found.is_none() && want.joins_plan()).collect();
         let wants: Vec<(&Want, String)> =
             wants.into_iter().filter_map(|want| Some((want, self.available(want)?))).collect();
+        if wants.is_empty() {
+            return Vec::new(); // as for most small programs, whose one need is glibc
+        }
         // Everybody's first, in one request; of what is remembered nothing is learnt by getting it.
         let first = self.first_choices(wants.iter().map(|(_, soname)| soname.as_str()), supply);
         let unknown = first.0.iter().filter(|(_, choice)| self.symbols.look(choice).is_none());

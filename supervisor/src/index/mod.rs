@@ -15,11 +15,14 @@ pub(crate) mod symbols;
 pub(crate) mod update;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sonde_resolve::choose::{Candidate, Context, NearMiss, candidates, near_misses, newest_package, serve};
+use sonde_resolve::choose::{
+    Candidate, Context, NearMiss, Resemblance, candidates, near_misses, newest_package, serve,
+};
 use sonde_resolve::index::table::{LinkTarget, OpenError, Provider, Table};
 use sonde_resolve::lists::{Group, GroupKind, Lists};
 use thiserror::Error;
@@ -155,8 +158,12 @@ impl Index {
             self.tables.iter().flat_map(|table| near_misses(soname, table, limit)).collect();
         // Each database has them in order; the sort keeps that among those of one kind.
         all.sort_by_key(|near| near.kind);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         all.retain(|near| seen.insert(near.soname.clone()));
+        // Who has another version of the very library meant no other one.
+        if all.first().is_some_and(|near| near.kind == Resemblance::OtherVersion) {
+            all.retain(|near| near.kind == Resemblance::OtherVersion);
+        }
         all.truncate(limit);
         all
     }

@@ -22,6 +22,9 @@ const ORIGIN_SUFFIX: &str = ".origin";
 const ORDER: &str = "order";
 const LOCK: &str = ".lock";
 
+/// How much is written at once, in bytes.
+const CHUNK: usize = 1 << 16;
+
 /// Everybody may read an index: root's is the whole system's.
 const FILE_MODE: u32 = 0o644;
 
@@ -182,7 +185,8 @@ impl Registry {
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    temporary.write_all(bytes)?;
+    // One large write gets pages of 2 MiB, and a process that looks at one byte has all of them in its memory.
+    bytes.chunks(CHUNK).try_for_each(|chunk| temporary.write_all(chunk))?;
     temporary.as_file().set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
     temporary.as_file().sync_all()?;
     temporary.persist(path)?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::find::{Covered, Finding, Found, Placed, coverage, rest, some};
+use super::find::{Covered, Finding, Found, OTHER_VERSION, Placed, coverage, rest, some};
 use super::style::{Columns, Paint, bytes};
 
 const INDENT: &str = "      ";
@@ -37,12 +37,12 @@ fn absent(finding: &Finding, soname: &str, paint: Paint) -> String {
         let owner = near.attribute.as_ref().map_or_else(String::new, |attribute| format!(" in {attribute}"));
         let _ = writeln!(text, "{INDENT}{}{owner} ({})", near.soname, near.kind);
     }
-    if finding.near_misses.is_empty() {
-        let _ = writeln!(
-            text,
-            "{INDENT}nothing resembles it; an older database may have it (`sonde index import FILE --name OLDER`)"
-        );
-    }
+    let hint = match finding.near_misses.first().map(|near| near.kind) {
+        None => "nothing resembles it; an older database may have it",
+        Some(OTHER_VERSION) => "an older database may have the version that was asked for",
+        Some(_) => return text,
+    };
+    let _ = writeln!(text, "{INDENT}{hint} (`sonde index import FILE --name OLDER`)");
     text
 }
 

@@ -20,6 +20,9 @@ use crate::store::StorePath;
 /// How many names are told of what a candidate lacks; `--json` has all.
 const MOST_MISSING: usize = 6;
 
+/// What a near miss is called that differs in its version.
+pub(super) const OTHER_VERSION: &str = "another version";
+
 /// The answer for one soname.
 #[derive(Debug, Serialize)]
 pub(crate) struct Finding {
@@ -280,7 +283,7 @@ impl Covered {
 impl Near {
     fn of(index: &Index, near: &NearMiss) -> Self {
         let kind = match near.kind {
-            Resemblance::OtherVersion => "another version",
+            Resemblance::OtherVersion => OTHER_VERSION,
             Resemblance::OtherCase => "another case",
             Resemblance::Spelling => "another spelling",
         };
