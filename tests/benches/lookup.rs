@@ -32,7 +32,7 @@ const LOOKUPS: usize = 20;
 /// How many lookups one process makes, to tell a lookup from a start.
 const MANY: usize = 1000;
 
-/// What issue 3 asks for, on the full-scale database.
+/// What is wanted of the index, on the full-scale database.
 const LOOKUP_GOAL: f64 = 1000.0;
 const COLD_GOAL: f64 = 10e6;
 const IMPORT_GOAL: f64 = 2.0;
