@@ -61,6 +61,11 @@ impl<B: AsRef<[u8]>> Table<B> {
         Ok(Table { bytes, layout, metadata })
     }
 
+    /// What holds the bytes.
+    pub fn source(&self) -> &B {
+        &self.bytes
+    }
+
     /// Reads all of the file and compares checksums.
     ///
     /// # Errors

@@ -60,6 +60,13 @@ impl Base {
         }
     }
 
+    /// Gives back the memory of what was read.
+    pub(super) fn release(&self) {
+        if let Some(Some(Combined::Kept(file))) = self.combined.get() {
+            file.release();
+        }
+    }
+
     fn make(&self, path: &Path, tables: &[&Table<MappedFile>], lists: &Lists) -> Option<Combined> {
         let cache = base_cache::build(tables, lists).ok()?;
         let mut bytes = MAGIC.to_vec();

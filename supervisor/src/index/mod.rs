@@ -217,6 +217,12 @@ impl Index {
         self.base.get(&self.databases(), &self.lists, &self.added_lists)
     }
 
+    /// Gives back the memory of what a start has read: a tree may run for weeks and ask for a few names more.
+    pub(crate) fn release(&self) {
+        self.tables.iter().for_each(|table| table.source().release());
+        self.base.release();
+    }
+
     /// Does this soname belong to a driver of the kernel?
     pub(crate) fn is_driver(&self, soname: &str) -> bool {
         self.lists.kind_of(soname) == Some(GroupKind::Driver)

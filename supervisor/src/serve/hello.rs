@@ -83,6 +83,7 @@ pub(super) fn greet_first(
     send_welcome(&tree, socket, &provision, &filter)?;
     // Work that the program need not wait for, done while it installs the filter.
     tree.prepare_cache(&guest.path, &provision);
+    tree.index.release();
     let listener = receive_listener(socket)?.ok_or(HelloError::NoListener)?;
     Ok((tree, listener))
 }

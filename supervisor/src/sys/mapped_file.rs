@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 /// The bytes of a file.
 ///
@@ -22,6 +22,17 @@ impl MappedFile {
         }
         // SAFETY: the file is not changed while it is mapped, see the type.
         unsafe { Mmap::map(file) }.map(|map| Self(Some(map)))
+    }
+}
+
+impl MappedFile {
+    /// Gives the pages that were read back to the kernel; whichever is read again comes from the file again.
+    pub(crate) fn release(&self) {
+        if let Some(map) = &self.0 {
+            // SAFETY: the mapping is of a file and is never written to, so that no page holds anything else than the
+            // file does (madvise(2), MADV_DONTNEED).
+            let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        }
     }
 }
 
