@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
+use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body};
 
 use super::import::{ImportFailure, Imported, Target, import, open_regular};
 use super::origin::Origin;
 use super::registry::DEFAULT_NAME;
+use crate::store::http_agent;
 
 /// Where the nix-index-database project publishes its databases, once a week.
 const PUBLISHED: &str = "https://github.com/nix-community/nix-index-database/releases/latest/download";
@@ -123,7 +123,7 @@ fn from_server(
     patience: Duration,
     watch: Watch<'_>,
 ) -> Result<Updated, UpdateFailure> {
-    let mut request = agent(patience).get(url);
+    let mut request = http_agent(patience, patience, 1).get(url);
     let (etag, last_modified) =
         known.map_or((None, None), |known| (known.etag.as_ref(), known.last_modified.as_ref()));
     if let Some(etag) = etag {
@@ -150,38 +150,6 @@ fn from_server(
     import(target, url.to_owned(), watch(expected, Box::new(body)), origin)
         .map(Updated::Replaced)
         .map_err(|error| transfer.blame(url, expected, patience).unwrap_or(error.into()))
-}
-
-fn agent(patience: Duration) -> Agent {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls =
-        TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(certificates()).build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .user_agent(concat!("sonde/", env!("CARGO_PKG_VERSION")))
-        .http_status_as_error(false)
-        .timeout_resolve(Some(patience))
-        .timeout_connect(Some(patience))
-        .timeout_recv_response(Some(patience))
-        // A download may take as long as it takes, as long as something arrives.
-        .timeout_per_read(Some(patience))
-        .build()
-        .into()
-}
-
-/// The machine's certificates; `SSL_CERT_FILE` names others, as does Nix's own variable.
-fn certificates() -> RootCerts {
-    let named = ["SSL_CERT_FILE", "NIX_SSL_CERT_FILE"].into_iter().find_map(env::var_os);
-    let found = match named {
-        Some(file) => rustls_native_certs::load_certs_from_paths(Some(Path::new(&file)), None),
-        None => rustls_native_certs::load_native_certs(),
-    };
-    for error in &found.errors {
-        tracing::warn!(%error, "a certificate cannot be used");
-    }
-    let certificates: Vec<_> =
-        found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-    RootCerts::new_with_certs(&certificates)
 }
 
 fn unreachable(url: &str, patience: Duration, error: ureq::Error) -> UpdateFailure {
@@ -302,12 +270,6 @@ mod tests {
         assert_eq!(path_of("/a/b"), Path::new("/a/b"));
         assert_eq!(path_of("/a%20b/%C3%A9"), Path::new("/a b/é"));
         assert_eq!(path_of("/100%/%zz"), Path::new("/100%/%zz"));
-    }
-
-    #[test]
-    fn the_machines_certificates_can_be_read() {
-        // Whether there are any is the machine's business.
-        let _ = agent(Duration::from_secs(1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod path;
 mod realiser;
 
 pub(crate) use config::{ConfigError, StoreConfig};
-pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore};
+pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent};
 pub(crate) use nix::NixStore;
 pub(crate) use path::StorePath;
 pub(crate) use realiser::{Asked, Realiser};

@@ -24,12 +24,12 @@ impl Client {
     }
 
     pub(super) fn agent(&self) -> &Agent {
-        self.agent.get_or_init(|| agent(self.connect, self.stall, self.connections))
+        self.agent.get_or_init(|| http_agent(self.connect, self.stall, self.connections))
     }
 }
 
 /// A client that gives up on a connection that is not there after `connect`, and on one that is silent after `stall`.
-fn agent(connect: Duration, stall: Duration, connections: usize) -> Agent {
+pub(crate) fn http_agent(connect: Duration, stall: Duration, connections: usize) -> Agent {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls =
         TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(certificates()).build();
