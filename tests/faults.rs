@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sonde_world::RootBuilder;
 
-use crate::harness::{SONDE, Who, fixture, run};
+use crate::harness::{Conversation, SONDE, Who, fixture, run};
 
 const CURL: &str = "/opt/programs/curl/usr/bin/curl";
 
@@ -52,6 +52,25 @@ fn a_cache_with_the_wrong_key_provides_nothing() {
     let wrong = wrong.sonde(fixture.sonde()).interp(fixture.shim()).shim(fixture.shim());
     let outcome = run(wrong.command(CURL).arg("--version"));
     assert_eq!(outcome.code(), Some(127), "{outcome}");
+}
+
+#[test]
+fn a_daemon_that_goes_away_and_comes_back_spoils_nothing() {
+    // The daemon is started by hand, so that it can be stopped.
+    let (state, _) = fixture().cold(Who::Alice);
+    let fixture = fixture();
+    let root = RootBuilder::new(&fixture.world).state(state.path()).cache_url(fixture.server.url());
+    let root = root.sonde(fixture.sonde()).interp(fixture.shim()).shim(fixture.shim()).user(true);
+    let root = root.bind(fixture.guests(), "/guests");
+    let daemon = root.start_daemon().unwrap();
+    let mut guest = Conversation::with(root.command(fixture.guest("load")).arg("asked"));
+    assert!(guest.ask("libpng16.so.16").contains(": map /nix/store/"));
+    drop(daemon);
+    let gone = guest.ask("libsqlite3.so.0");
+    assert!(gone.contains("cannot open shared object file: No such file or directory"), "{gone}");
+    assert!(guest.ask("libpng16.so.16").contains(": map /nix/store/"), "what is there stays");
+    let _daemon = root.start_daemon().unwrap();
+    guest.ask_until("libsqlite3.so.0", ": map /nix/store/");
 }
 
 #[test]

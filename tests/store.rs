@@ -17,17 +17,12 @@ struct Embedded {
 
 impl Embedded {
     fn new(name: &str) -> Self {
-        let key = fs::read_to_string(fixture().world.cache().with_file_name("cache-key.pub")).unwrap();
-        Self::trusting(name, key.trim())
+        Self::trusting(name, &fixture().cache_key())
     }
 
     fn trusting(name: &str, key: &str) -> Self {
         let folder = fixture().guests().join(format!("store-{name}/sonde"));
-        fs::create_dir_all(&folder).unwrap();
-        let (url, kind) = (fixture().server.url(), "embedded");
-        let text =
-            format!("[store]\nkind = \"{kind}\"\ncaches = [\"{url}\"]\ntrusted-public-keys = [\"{key}\"]\n");
-        fs::write(folder.join("config.toml"), text).unwrap();
+        fixture().configure_embedded(&folder, &fixture().server.url(), key);
         let root = fixture()
             .without_shim(Who::Alice)
             .env("XDG_CONFIG_HOME", format!("/guests/store-{name}"))

@@ -12,6 +12,7 @@
 //! - `find`: who has a library, who would be chosen, and why
 //! - `index`: importing, fetching, ordering and removing databases
 //! - `store`: the embedded store by its commands
+//! - `embedded`: programs that get their libraries from the embedded store
 //! - `faults`: killed supervisors, dead caches, damaged files, crowds
 //! - `nixos_module`: what the NixOS module, the package and the flake evaluate to
 //! - `tidy`: the architecture's rules that a grep can check
@@ -20,6 +21,7 @@
 mod harness;
 
 mod children;
+mod embedded;
 mod ends;
 mod faults;
 mod find;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use sonde_world::serve::CacheServer;
 use sonde_world::{Program, RootBuilder, World};
 
-pub use output::{Outcome, run};
+pub use output::{Conversation, Outcome, run};
 
 /// Where things are inside the root.
 pub const SONDE: &str = "/run/current-system/sw/bin/sonde";
@@ -115,13 +115,44 @@ impl Fixture {
 
     /// A root whose store is empty: nothing was ever realised in it. The folder must outlive the runs.
     pub fn cold(&self, who: Who) -> (tempfile::TempDir, RootBuilder) {
-        let state = tempfile::tempdir_in(&self.folder).unwrap_or_else(|error| panic!("{error}"));
-        let mut builder = self.bare(who, state.path()).user(who == Who::Alice).shim(self.shim());
+        let (state, mut root) = self.unfilled(who);
         if who == Who::Alice {
-            builder = builder.with_daemon();
+            root = root.with_daemon();
         }
-        self.import(&builder);
-        (state, builder)
+        self.import(&root);
+        (state, root)
+    }
+
+    fn unfilled(&self, who: Who) -> (tempfile::TempDir, RootBuilder) {
+        let state = tempfile::tempdir_in(&self.folder).unwrap_or_else(|error| panic!("{error}"));
+        let root = self.bare(who, state.path()).user(who == Who::Alice).shim(self.shim());
+        (state, root)
+    }
+
+    /// A root where packages come into the embedded store, which is empty, from this address. Nix has none of them.
+    pub fn embedded(&self, who: Who, cache: &str) -> (tempfile::TempDir, RootBuilder) {
+        let (state, root) = self.unfilled(who);
+        let configuration = state.path().join("configuration");
+        self.configure_embedded(&configuration, cache, &self.cache_key());
+        let root = root.bind(configuration, "/etc/sonde");
+        self.import(&root);
+        (state, root)
+    }
+
+    /// The public key that the world's cache is signed with.
+    pub fn cache_key(&self) -> String {
+        let file = self.world.cache().with_file_name("cache-key.pub");
+        let key = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        key.trim().to_owned()
+    }
+
+    /// Writes a `config.toml` for the embedded store.
+    pub fn configure_embedded(&self, folder: &Path, cache: &str, key: &str) {
+        let text = format!(
+            "[store]\nkind = \"embedded\"\ncaches = [\"{cache}\"]\ntrusted-public-keys = [\"{key}\"]\n"
+        );
+        let written = fs::create_dir_all(folder).and_then(|()| fs::write(folder.join("config.toml"), text));
+        written.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     }
 
     /// The root in which programs run natively, by Debian's own loader and libraries.

@@ -1,9 +1,9 @@
 //! What became of a run, in a form that a failed assertion can show whole.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ pub fn run_with(command: &mut Command, stdin: &str) -> Outcome {
     let pid = child.id();
     if let Some(mut pipe) = child.stdin.take() {
         // A program that does not read its input may be gone before it is written.
-        let _ = std::io::Write::write_all(&mut pipe, stdin.as_bytes());
+        let _ = pipe.write_all(stdin.as_bytes());
     }
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
@@ -78,4 +78,51 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u
         }
         bytes
     })
+}
+
+/// A program that answers each line of its standard input with a line.
+pub struct Conversation {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Conversation {
+    pub fn with(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let answers = child.stdout.take().map(BufReader::new).unwrap_or_else(|| panic!("no pipe"));
+        Self { child, answers }
+    }
+
+    /// Says a line, and returns the answer.
+    pub fn ask(&mut self, line: &str) -> String {
+        let stdin = self.child.stdin.as_mut().unwrap_or_else(|| panic!("no pipe"));
+        writeln!(stdin, "{line}").unwrap_or_else(|error| panic!("asking for {line}: {error}"));
+        let mut answer = String::new();
+        let read = self.answers.read_line(&mut answer);
+        read.unwrap_or_else(|error| panic!("waiting for {line}: {error}"));
+        answer
+    }
+
+    /// Says a line again and again until the answer has this in it.
+    pub fn ask_until(&mut self, line: &str, wanted: &str) {
+        let started = Instant::now();
+        loop {
+            let answer = self.ask(line);
+            if answer.contains(wanted) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "still {answer}");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        // The end of its input is its end; whoever does not notice is not waited for.
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

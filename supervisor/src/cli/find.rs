@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use sonde_resolve::bundle::{Bundle, Files, Want};
@@ -22,6 +23,7 @@ use crate::index::fitting::{AsItIs, First};
 use crate::report::find::{self, Finding, Found, Wanted};
 use crate::report::style::Paint;
 use crate::settings::Settings;
+use crate::store;
 use crate::sys::mapped_file::MappedFile;
 
 /// How many names that resemble one that nobody has are told.
@@ -47,7 +49,8 @@ pub(crate) fn find(find: &Find) -> ExitCode {
 }
 
 fn answer(find: &Find) -> anyhow::Result<(String, bool)> {
-    let index = Index::open(&Settings::from_environment())?;
+    let settings = Settings::from_environment();
+    let index = Index::open(&settings, Arc::new(store::files(&settings)?))?;
     index.problems().iter().for_each(|problem| complain(problem));
     let limit = if find.limit == 0 { usize::MAX } else { find.limit };
     if let Some(pattern) = &find.file {
@@ -96,7 +99,7 @@ fn finding(index: &Index, soname: &str, program: Option<&Program>) -> Finding {
     }
     let none = (Demand::default(), HashSet::new());
     let (demand, siblings) = program.and_then(|program| program.demand(soname)).unwrap_or(none);
-    let settled = index.settle(soname, &demand, &siblings, &mut AsItIs, Effort::Look);
+    let settled = index.settle(soname, &demand, &siblings, &mut AsItIs(index), Effort::Look);
     let near = if settled.order.is_empty() { index.near_misses(soname, MOST_NEAR) } else { Vec::new() };
     Finding::of(index, soname, wanted, &settled, &near)
 }
@@ -126,7 +129,7 @@ impl Program {
         let bundle =
             Bundle::read(&path, bytes.as_ref(), library_path.as_deref(), &OwnFiles).with_context(what)?;
         let missing = bundle.wants.iter().filter(|want| want.found.is_none());
-        let first = index.first_choices(missing.map(Want::soname), &AsItIs);
+        let first = index.first_choices(missing.map(Want::soname), &AsItIs(index));
         let demands = index.demands(&bundle, &OwnFiles, &first);
         Ok(Self { path, bundle, first, demands })
     }

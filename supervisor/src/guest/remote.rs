@@ -4,13 +4,13 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, Mode};
+use nix::sys::stat::{FileStat, Mode, fstat};
 
 use crate::sys::{pidfd, process_vm};
 
@@ -99,18 +99,29 @@ pub(crate) enum Presence {
 
 impl Presence {
     /// Reads it from what stat(2) said.
-    ///
-    /// Nix unpacks a substitute at its final place and, when all of it is written, sets every time stamp to 1
-    /// (`canonicalisePathMetaData`, unchanged from Nix 2.3 on): a file with another one may be half of itself.
     pub(crate) fn of(stat: io::Result<Metadata>) -> Self {
         match stat {
-            Ok(data) if data.mtime() == 1 => Self::Complete,
+            Ok(data) if is_finished(&data) => Self::Complete,
             Ok(_) => Self::Unfinished,
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Self::Absent,
             // No permission, no descriptors left: it may well be there, and the loader is to see for itself.
             Err(_) => Self::Complete,
         }
     }
+}
+
+/// Has Nix finished writing it?
+///
+/// Nix unpacks a substitute at its final place and, when all of it is written, sets every time stamp to 1
+/// (`canonicalisePathMetaData`, unchanged from Nix 2.3 on): a file with another one may be half of itself.
+pub(crate) fn is_finished(data: &Metadata) -> bool {
+    data.mtime() == 1
+}
+
+/// The names in a folder, in no order.
+pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(folder)?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    Ok(names.collect())
 }
 
 /// Another process's root directory; absolute paths and symbolic links are resolved inside of it.
@@ -120,7 +131,12 @@ pub(crate) struct GuestRoot(OwnedFd);
 impl GuestRoot {
     /// Our own.
     pub(crate) fn own() -> io::Result<Self> {
-        File::open("/").map(|root| Self(root.into()))
+        Self::at(Path::new("/"))
+    }
+
+    /// A folder of ours that is to be seen as one.
+    pub(crate) fn at(folder: &Path) -> io::Result<Self> {
+        File::open(folder).map(|root| Self(root.into()))
     }
 
     /// Is there a file at this absolute path?
@@ -140,6 +156,23 @@ impl GuestRoot {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
+    /// What stat(2) says of a path.
+    pub(crate) fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        Ok(fstat(self.open_with(path, OFlag::O_PATH)?)?)
+    }
+
+    /// The path, in this root, at which a file really lies.
+    pub(crate) fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        let real = fs::read_link(link_to(&self.open_with(path, OFlag::O_PATH)?))?;
+        let inside = real.strip_prefix(fs::read_link(link_to(&self.0))?).map_err(io::Error::other)?;
+        Ok(Path::new("/").join(inside))
+    }
+
+    /// The names in a folder, in no order.
+    pub(crate) fn names_in(&self, folder: &Path) -> io::Result<Vec<String>> {
+        names(&link_to(&self.open_with(folder, OFlag::O_PATH | OFlag::O_DIRECTORY)?))
+    }
+
     fn open_with(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
@@ -147,6 +180,11 @@ impl GuestRoot {
             .resolve(ResolveFlag::RESOLVE_IN_ROOT);
         Ok(openat2(&self.0, path, how)?)
     }
+}
+
+/// Leads to what a descriptor is of (proc_pid_fd(5)).
+fn link_to(descriptor: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use sonde_resolve::choose::settle::{Effort, Settled, Shelf, settle};
 use sonde_resolve::choose::{Candidate, Context, Ranked, SymbolSet, newest_package, rank};
 use sonde_resolve::lists::GroupKind;
 
-use super::symbols::{Symbols, is_complete, read};
+use super::symbols::Symbols;
 use super::{Choice, Index, choice};
 use crate::store::StorePath;
 
@@ -36,11 +36,11 @@ pub(crate) trait Supply {
 }
 
 /// The store as it is: nothing is got.
-pub(crate) struct AsItIs;
+pub(crate) struct AsItIs<'i>(pub(crate) &'i Index);
 
-impl Supply for AsItIs {
+impl Supply for AsItIs<'_> {
     fn has(&self, object: &StorePath) -> bool {
-        is_complete(object)
+        self.0.is_there(object)
     }
 
     fn supply(&mut self, _: &[(&str, Choice)]) {}
@@ -143,8 +143,10 @@ impl Index {
             .filter_map(|(soname, choice)| Some((soname.as_str(), self.symbols.look(choice)?)))
             .collect();
         let found = bundle.wants.iter().filter_map(|want| want.found.as_deref());
-        let mut others: Vec<SymbolSet> =
-            found.filter(|path| path.starts_with("/nix/store")).filter_map(read).collect();
+        let mut others: Vec<SymbolSet> = found
+            .filter(|path| path.starts_with("/nix/store"))
+            .filter_map(|path| self.symbols.read(path))
+            .collect();
         others.extend(self.glibc(bundle));
         demands.extend(missing.iter().map(|soname| ((*soname).to_owned(), bundle.demand(soname))));
         // Each symbol is looked up once in each library, however many sonames it might belong to.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sonde_resolve::import::{self as resolve, ImportError};
@@ -15,6 +16,7 @@ use super::registry::{Place, Registry, RegistryError};
 use super::symbols::Symbols;
 use super::{Index, lists};
 use crate::settings::Settings;
+use crate::store;
 
 /// Where a new index is to go.
 pub(crate) struct Target<'a> {
@@ -93,8 +95,10 @@ pub(super) fn import(
 
 /// Does ahead what the next start would have to wait for, and forgets what no index needs any more.
 pub(crate) fn prepare(settings: &Settings) {
-    if let Ok(index) = Index::open(settings) {
+    // With a configuration that cannot be read, sets are forgotten that have to be made again: no worse.
+    let files = Arc::new(store::files(settings).unwrap_or_default());
+    if let Ok(index) = Index::open(settings, files.clone()) {
         index.base_cache();
     }
-    Symbols::of(settings).prune();
+    Symbols::of(settings, files).prune();
 }

@@ -19,6 +19,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sonde_resolve::choose::{
     Candidate, Context, NearMiss, Resemblance, candidates, near_misses, newest_package, serve,
@@ -28,7 +29,7 @@ use sonde_resolve::lists::{Group, GroupKind, Lists};
 use thiserror::Error;
 
 use crate::settings::Settings;
-use crate::store::StorePath;
+use crate::store::{StoreFiles, StorePath};
 use crate::sys::mapped_file::MappedFile;
 use base::Base;
 use lists::ListsProblem;
@@ -87,9 +88,10 @@ pub(crate) enum IndexError {
 impl Index {
     /// Opens the user's databases and the system's. What is no index is left out, as long as there is another:
     /// [`Index::problems`] has it.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, IndexError> {
+    /// `store` has the packages that are there to be compared.
+    pub(crate) fn open(settings: &Settings, store: Arc<StoreFiles>) -> Result<Self, IndexError> {
         let registry = Registry::of(settings);
-        let mut index = Self::with_lists(settings);
+        let mut index = Self::with_lists(settings, store);
         for entry in registry.entries() {
             match open_table(&entry.path) {
                 Ok(table) => {
@@ -109,7 +111,7 @@ impl Index {
         Ok(index)
     }
 
-    fn with_lists(settings: &Settings) -> Self {
+    fn with_lists(settings: &Settings, store: Arc<StoreFiles>) -> Self {
         let loaded = lists::load(settings);
         for problem in &loaded.problems {
             tracing::warn!(%problem, "lists are left out");
@@ -120,9 +122,14 @@ impl Index {
             lists: loaded.lists,
             added_lists: loaded.added,
             base: Base::in_cache(&settings.cache),
-            symbols: Symbols::of(settings),
+            symbols: Symbols::of(settings, store),
             problems: loaded.problems.into_iter().map(IndexError::Lists).collect(),
         }
+    }
+
+    /// Is the package in the store, and whole?
+    pub(crate) fn is_there(&self, object: &StorePath) -> bool {
+        self.symbols.is_complete(object)
     }
 
     /// What was left out, and why.

@@ -4,9 +4,9 @@
 //! `$XDG_CACHE_HOME/sonde/symbols/`. A damaged or unreadable set is made anew, and one that cannot be kept is only
 //! slower.
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sonde_resolve::choose::SymbolSet;
 use sonde_resolve::elf::ElfFacts;
@@ -15,18 +15,24 @@ use sonde_resolve::elf::symbols::SymbolFacts;
 use super::Choice;
 use super::registry::write;
 use crate::settings::Settings;
-use crate::store::StorePath;
+use crate::store::{StoreFiles, StorePath};
 use crate::sys::mapped_file::MappedFile;
 
 /// The kept symbol sets of this user.
 #[derive(Debug, Clone)]
 pub(crate) struct Symbols {
     folder: PathBuf,
+    store: Arc<StoreFiles>,
 }
 
 impl Symbols {
-    pub(crate) fn of(settings: &Settings) -> Self {
-        Self { folder: settings.cache.join("symbols") }
+    pub(crate) fn of(settings: &Settings, store: Arc<StoreFiles>) -> Self {
+        Self { folder: settings.cache.join("symbols"), store }
+    }
+
+    /// Is the package there, and whole?
+    pub(super) fn is_complete(&self, object: &StorePath) -> bool {
+        self.store.is_complete(object)
     }
 
     /// What a library defines, if it was read before or its package is there and whole.
@@ -35,10 +41,10 @@ impl Symbols {
         if let Some(kept) = fs::read(&place).ok().and_then(|bytes| SymbolSet::from_bytes(&bytes).ok()) {
             return Some(kept);
         }
-        if !is_complete(&choice.object) {
+        if !self.is_complete(&choice.object) {
             return None;
         }
-        let set = read(&choice.file)?;
+        let set = self.read(&choice.file)?;
         let kept =
             place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| write(&place, &set.to_bytes()));
         if let Err(error) = kept {
@@ -52,11 +58,18 @@ impl Symbols {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let object =
                 entry.file_name().to_str().and_then(|base| StorePath::new(&format!("/nix/store/{base}")));
-            if object.is_none_or(|object| !is_complete(&object)) {
+            if object.is_none_or(|object| !self.is_complete(&object)) {
                 // Whoever reads it at this moment reads the library instead.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
+    }
+
+    /// What any library of the store defines, without keeping it.
+    pub(super) fn read(&self, file: &Path) -> Option<SymbolSet> {
+        let bytes = self.store.open(file).and_then(|file| MappedFile::open(&file)).ok()?;
+        let facts = ElfFacts::parse(bytes.as_ref()).ok()?;
+        Some(SymbolSet::of(&facts, &SymbolFacts::parse(bytes.as_ref()).ok()?))
     }
 
     pub(super) fn place(&self, object: &StorePath, file: &Path) -> PathBuf {
@@ -65,18 +78,6 @@ impl Symbols {
         let name = inside.to_string_lossy().replace('%', "%25").replace('/', "%2F");
         self.folder.join(object.base_name()).join(name)
     }
-}
-
-/// A package is there, and Nix has finished writing it: it sets all time stamps to 1 when everything is in place.
-pub(crate) fn is_complete(object: &StorePath) -> bool {
-    fs::symlink_metadata(object.as_str()).is_ok_and(|data| data.mtime() == 1)
-}
-
-/// What any library of the store defines, without keeping it.
-pub(super) fn read(file: &Path) -> Option<SymbolSet> {
-    let bytes = File::open(file).and_then(|file| MappedFile::open(&file)).ok()?;
-    let facts = ElfFacts::parse(bytes.as_ref()).ok()?;
-    Some(SymbolSet::of(&facts, &SymbolFacts::parse(bytes.as_ref()).ok()?))
 }
 
 #[cfg(test)]
@@ -97,12 +98,12 @@ mod tests {
     #[test]
     fn a_kept_set_is_used_and_a_damaged_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let symbols = Symbols { folder: folder.path().to_owned() };
+        let symbols = Symbols { folder: folder.path().to_owned(), store: Arc::default() };
         let choice = choice("lib/libz.so.1");
         assert_eq!(symbols.look(&choice), None, "neither kept nor there");
         let place = symbols.place(&choice.object, &choice.file);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
-        let set = read(&std::env::current_exe().unwrap()).unwrap();
+        let set = symbols.read(&std::env::current_exe().unwrap()).unwrap();
         fs::write(&place, set.to_bytes()).unwrap();
         assert_eq!(symbols.look(&choice), Some(set));
         fs::write(&place, b"SONDESYM").unwrap();
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn libraries_of_one_package_do_not_share_a_place() {
-        let symbols = Symbols { folder: "/s".into() };
+        let symbols = Symbols { folder: "/s".into(), store: Arc::default() };
         let place = |inside: &str| symbols.place(&choice(inside).object, &choice(inside).file);
         assert_ne!(place("lib/a/liba.so"), place("lib/liba.so"));
         assert_ne!(place("lib/a%2Fliba.so"), place("lib/a/liba.so"));

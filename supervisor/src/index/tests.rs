@@ -49,7 +49,7 @@ impl User {
     }
 
     fn open(&self) -> Index {
-        Index::open(&self.settings()).unwrap()
+        Index::open(&self.settings(), Arc::default()).unwrap()
     }
 }
 
@@ -181,14 +181,14 @@ fn a_file_that_is_no_index_is_left_out_and_told() {
         assert!(problem.contains("damaged.index") && problem.contains("import"), "{problem}");
     }
     Registry::of(&user.settings()).remove("default").unwrap();
-    assert!(matches!(Index::open(&user.settings()), Err(IndexError::Open { .. })));
+    assert!(matches!(Index::open(&user.settings(), Arc::default()), Err(IndexError::Open { .. })));
 }
 
 #[test]
 fn without_a_database_it_is_said_how_to_get_one() {
     let user = User::new();
     user.lists("[[grop]]");
-    let Err(error) = Index::open(&user.settings()) else { panic!("nothing was imported") };
+    let Err(error) = Index::open(&user.settings(), Arc::default()) else { panic!("nothing was imported") };
     assert!(error.to_string().contains("sonde index update"), "{error}");
 }
 

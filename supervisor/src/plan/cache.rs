@@ -15,7 +15,9 @@ use sonde_resolve::ldcache::{self, Change};
 use thiserror::Error;
 
 use super::loader::Loader;
+use crate::guest::remote::names;
 use crate::index::{Choice, Index};
+use crate::store::StoreFiles;
 
 const EM_X86_64: u16 = 62;
 
@@ -39,10 +41,11 @@ impl ServedCache {
     /// The cache for programs that run under `loader`, with these choices in place of the index's.
     pub(crate) fn build(
         index: &Index,
+        store: &StoreFiles,
         loader: &Loader,
         choices: &HashMap<String, Option<Choice>>,
     ) -> Result<Self, CacheError> {
-        let members = glibc_members(index, loader);
+        let members = glibc_members(index, store, loader);
         let own = choices.iter().filter_map(|(soname, choice)| {
             let change = match choice {
                 Some(choice) => Change::Provide(choice.file.to_str()?),
@@ -79,22 +82,18 @@ impl ServedCache {
 }
 
 /// The libraries of the loader's own glibc, by name and path.
-fn glibc_members(index: &Index, loader: &Loader) -> Vec<(String, String)> {
-    libraries_in(loader.folder(), |name| index.is_glibc(name))
+fn glibc_members(index: &Index, store: &StoreFiles, loader: &Loader) -> Vec<(String, String)> {
+    libraries(loader.folder(), store.names_in(loader.folder()), |name| index.is_glibc(name))
 }
 
 /// The drivers of this machine, by name and path: they must fit the kernel that runs, so no package's will do.
 fn host_drivers(index: &Index) -> Vec<(String, String)> {
-    libraries_in(Path::new(DRIVER_FOLDER), |name| index.is_driver(name))
+    let folder = Path::new(DRIVER_FOLDER);
+    libraries(folder, names(folder).unwrap_or_default(), |name| index.is_driver(name))
 }
 
-fn libraries_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let path = entry.path().into_os_string().into_string().ok()?;
-            wanted(&name).then_some((name, path))
-        })
-        .collect()
+fn libraries(folder: &Path, names: Vec<String>, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    let Some(folder) = folder.to_str() else { return Vec::new() };
+    let wanted = names.into_iter().filter(|name| wanted(name));
+    wanted.map(|name| (name.clone(), format!("{folder}/{name}"))).collect()
 }

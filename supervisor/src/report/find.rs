@@ -13,7 +13,6 @@ use sonde_resolve::index::table::{LinkTarget, Provider};
 use sonde_resolve::lists::{Group, GroupKind};
 
 use super::style::{Columns, Paint, bytes};
-use crate::index::symbols::is_complete;
 use crate::index::{Choice, Index};
 use crate::store::StorePath;
 
@@ -221,7 +220,7 @@ impl Found {
                 LinkTarget::Regular => Some(provider.size),
                 LinkTarget::Symlink(_) => index.size_of(database, provider),
             },
-            realised: StorePath::new(&store_path).is_some_and(|object| is_complete(&object)),
+            realised: StorePath::new(&store_path).is_some_and(|object| index.is_there(&object)),
             database: index.name_of(database).to_owned(),
             store_path,
             place: None,

@@ -23,7 +23,7 @@ use crate::plan::loader::{Loader, LoaderError, draw_place};
 use crate::plan::roots;
 use crate::report::event::Reporter;
 use crate::settings::Settings;
-use crate::store::{NixStore, Realiser, StoreError};
+use crate::store::{self, OpenError, Realiser, StoreError, StoreInUse};
 use crate::sys::features::Features;
 use crate::sys::mapped_file::MappedFile;
 use crate::sys::scm_rights::Socket;
@@ -42,6 +42,8 @@ pub(crate) enum HelloError {
     Kernel,
     #[error(transparent)]
     Index(#[from] IndexError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
     #[error("{}: {source}", path.display())]
     Program { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
@@ -79,7 +81,9 @@ pub(super) fn greet_first(
         Ok((tree, provision))
     });
     let (tree, provision) = tree.or_else(|error| refuse(socket, error))?;
-    let filter = filter::narrow(&tree.range, provision.loader.looks_at_cache);
+    // glibc remembers by a stat which folders of a search path exist: it must see those that lie elsewhere.
+    let stats = provision.loader.looks_at_cache || tree.files.are_elsewhere();
+    let filter = filter::narrow(&tree.range, stats);
     send_welcome(&tree, socket, &provision, &filter)?;
     // Work that the program need not wait for, done while it installs the filter.
     tree.prepare_cache(&guest.path, &provision);
@@ -127,12 +131,12 @@ fn found_tree(settings: &Settings, guest: &Guest, reporter: &Reporter) -> Result
     if !features.sufficient() {
         return Err(HelloError::Kernel);
     }
-    let index = Index::open(settings)?;
-    let store = Arc::new(NixStore::new(settings.nix_store.clone()));
+    let StoreInUse { store, files } = store::open(settings)?;
+    let index = Index::open(settings, files.clone())?;
     let realiser = Realiser::new(store, roots::folder(settings, &guest.path));
     info!(program = %guest.path.display(), "a tree begins");
     let (range, reporter, program) = (draw_place(), reporter.clone(), guest.path.clone());
-    Ok(Tree::new(index, features, range, realiser, reporter, program))
+    Ok(Tree::new(index, files, features, range, realiser, reporter, program))
 }
 
 /// Chooses the loader and everything that the program is known to need, and has it realised.
@@ -149,7 +153,7 @@ fn admit(tree: &Tree, guest: &Guest) -> Result<Arc<Provision>, HelloError> {
             if let Some((_, source)) = failed.into_iter().find(|(object, _)| *object == choice.object) {
                 return Err(HelloError::LoaderStore { path: choice.file, source });
             }
-            provide_loader(tree, &choice.file, || File::open(&choice.file))?
+            provide_loader(tree, &choice.file, || tree.files.open(&choice.file))?
         }
         (None, None) => return Err(HelloError::NoLoader),
     };
@@ -160,10 +164,12 @@ fn admit(tree: &Tree, guest: &Guest) -> Result<Arc<Provision>, HelloError> {
 /// A program built by Nix names a loader in the store: it runs under that one.
 fn own_loader(tree: &Tree, guest: &Guest) -> Result<Option<Arc<Provision>>, HelloError> {
     let interpreter = guest.interpreter.as_deref().map(Path::new);
-    match interpreter.filter(|path| path.starts_with("/nix/store") && guest.root.contains(path)) {
-        Some(path) => provide_loader(tree, path, || guest.root.open(path)).map(Some),
-        None => Ok(None),
+    let Some(path) = interpreter.filter(|path| path.starts_with("/nix/store")) else { return Ok(None) };
+    let open = || tree.files.open_elsewhere(path).map_or_else(|| guest.root.open(path), Ok);
+    if guest.root.contains(path) || tree.files.stat_elsewhere(path).is_some() {
+        return provide_loader(tree, path, open).map(Some);
     }
+    Ok(None)
 }
 
 fn provide_loader(
@@ -172,7 +178,7 @@ fn provide_loader(
     open: impl FnOnce() -> io::Result<File>,
 ) -> Result<Arc<Provision>, HelloError> {
     // Where it really lies: a link's folder is not where the rest of glibc is.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = tree.files.real_path(path);
     if let Some(there) = tree.provision(|provision| provision.loader.path == path) {
         return Ok(there);
     }

@@ -53,12 +53,12 @@ impl Knowledge for View<'_> {
         self.tree.is_served(soname)
     }
 
-    /// Looked at in our own root if it is in the store, which is the one that can be mended: a thread with another
-    /// store, or none, gets the kernel's own answer. Elsewhere it is the thread's root that counts; where that cannot be
-    /// seen the call is let through.
+    /// In the store it is our own view that counts, which is the one that can be mended: a thread with another store, or
+    /// none, gets the kernel's own answer. Everywhere else it is the thread's root; where that cannot be seen the call is
+    /// let through.
     fn presence(&self, path: &Path) -> Presence {
         if path.starts_with("/nix/store") {
-            return Presence::of(std::fs::metadata(path));
+            return self.tree.files.presence(path);
         }
         let root = self.thread.and_then(|thread| thread.root().ok());
         root.map_or(Presence::Complete, |root| root.presence(path))

@@ -6,7 +6,6 @@ use tracing::debug;
 use super::tree::Tree;
 use crate::index::Choice;
 use crate::index::fitting::Supply;
-use crate::index::symbols::is_complete;
 use crate::store::{StoreError, StorePath};
 
 /// A tree's store, for one start.
@@ -32,7 +31,7 @@ impl<'t> TreeSupply<'t> {
 
 impl Supply for TreeSupply<'_> {
     fn has(&self, object: &StorePath) -> bool {
-        self.tree.realiser.is_valid(object) || is_complete(object)
+        self.tree.realiser.is_valid(object) || self.tree.index.is_there(object)
     }
 
     fn supply(&mut self, wanted: &[(&str, Choice)]) {

@@ -1,7 +1,6 @@
 //! A tree: the processes that share a filter, and all that the supervisor knows about them.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -25,7 +24,7 @@ use crate::plan::cache::ServedCache;
 use crate::plan::closure::Closure;
 use crate::plan::loader::Loader;
 use crate::report::event::{How, Reporter};
-use crate::store::{Asked, Realiser, StoreError};
+use crate::store::{Asked, Realiser, StoreError, StoreFiles};
 use crate::sys::features::Features;
 use crate::sys::scm_rights::Socket;
 
@@ -60,6 +59,7 @@ pub(super) struct Waiting {
 
 pub(crate) struct Tree {
     pub(super) index: Index,
+    pub(super) files: Arc<StoreFiles>,
     pub(super) policy: Policy,
     pub(super) features: Features,
     /// Where loaders are mapped, in every process of the tree.
@@ -80,6 +80,7 @@ pub(crate) struct Tree {
 impl Tree {
     pub(super) fn new(
         index: Index,
+        files: Arc<StoreFiles>,
         features: Features,
         range: Range<u64>,
         realiser: Realiser<Waiting>,
@@ -92,7 +93,8 @@ impl Tree {
             features,
             range,
             realiser,
-            witness: Witness::new(reporter),
+            witness: Witness::new(reporter, files.clone()),
+            files,
             program,
             provisions: RwLock::default(),
             special: RwLock::default(),
@@ -176,7 +178,7 @@ impl Tree {
     pub(super) fn handle(&self, notification: Notification, pool: &Pool) {
         match notification.call() {
             Call::Supervisor => connect(notification, pool),
-            Call::Stat { path, buffer } => self.describe_cache(notification, path, buffer),
+            Call::Stat { path, buffer } => self.describe(notification, path, buffer),
             Call::Open { path, .. } => self.open(notification, path, pool),
             Call::Other => notification.let_through(),
         }
@@ -215,7 +217,7 @@ impl Tree {
         };
         match step {
             Step::LetThrough => {
-                notification.let_through();
+                self.go_on(notification, &path);
                 self.witness.found(&path, thread, since, &self.index);
             }
             Step::ServeCache => match self.with_cache(thread, &path, ServedCache::open) {
@@ -231,11 +233,23 @@ impl Tree {
         }
     }
 
-    /// glibc 2.44 and later look at the cache before each search, and read it again when it has changed.
-    fn describe_cache(&self, notification: Notification, path: Address, buffer: Address) {
+    /// Lets a call through; what lies elsewhere than at its path is returned instead.
+    fn go_on(&self, notification: Notification, path: &Path) {
+        match self.files.open_elsewhere(path).filter(|_| notification.is_waiting()) {
+            Some(file) => notification.return_descriptor(file.as_fd()),
+            None => notification.let_through(),
+        }
+    }
+
+    /// glibc 2.44 and later look at the cache before each search, and read it again when it has changed. All look at a
+    /// folder of a search path in which they have found nothing yet, and give it up if it does not exist.
+    fn describe(&self, notification: Notification, path: Address, buffer: Address) {
         let Ok(path) = notification.read_path(path) else { return notification.let_through() };
+        let stat = self
+            .with_cache(notification.thread(), &path, ServedCache::metadata)
+            .or_else(|| self.files.stat_elsewhere(&path));
         // Writing the answer asks whether the thread still waits.
-        match self.with_cache(notification.thread(), &path, ServedCache::metadata) {
+        match stat {
             Some(stat) if notification.write_stat(buffer, &stat).is_ok() => notification.succeed(),
             _ => notification.let_through(),
         }
@@ -274,7 +288,7 @@ impl Tree {
     }
 
     fn build_cache(&self, loader: &Loader, choices: &HashMap<String, Option<Choice>>) -> Option<ServedCache> {
-        let built = ServedCache::build(&self.index, loader, choices);
+        let built = ServedCache::build(&self.index, &self.files, loader, choices);
         built.inspect_err(|error| warn!(%error, "no served cache")).ok()
     }
 
@@ -318,9 +332,9 @@ impl Tree {
         }
         if !load.redirect {
             self.witness.provided(&load, if fetched { How::Realised } else { How::ServedCache });
-            return notification.let_through();
+            return self.go_on(notification, &load.choice.file);
         }
-        match File::open(&load.choice.file) {
+        match self.files.open(&load.choice.file) {
             Ok(file) => {
                 self.witness.provided(&load, How::Redirected);
                 notification.return_descriptor(file.as_fd());

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,12 +20,13 @@ use crate::index::Index;
 use crate::plan::closure::{Answer, Closure};
 use crate::report::errors;
 use crate::report::event::{How, Load, Reporter};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreFiles};
 use crate::sys::mapped_file::MappedFile;
 
 /// The memory of a tree's loads.
 pub(super) struct Witness {
     reporter: Reporter,
+    store: Arc<StoreFiles>,
     /// Who is linked against a soname.
     needed_by: Mutex<HashMap<String, PathBuf>>,
     /// Sonames that programs of the tree are linked against and that cannot be provided, with the line that says so.
@@ -35,8 +36,14 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    pub(super) fn new(reporter: Reporter) -> Self {
-        Self { reporter, needed_by: Mutex::default(), absent: Mutex::default(), told: Mutex::default() }
+    pub(super) fn new(reporter: Reporter, store: Arc<StoreFiles>) -> Self {
+        Self {
+            reporter,
+            store,
+            needed_by: Mutex::default(),
+            absent: Mutex::default(),
+            told: Mutex::default(),
+        }
     }
 
     /// Takes note of what a program needs.
@@ -104,7 +111,7 @@ impl Witness {
 
     /// A file that the loader opens by itself; worth a report if it is a library of the store.
     pub(super) fn found(&self, path: &Path, thread: Option<Thread>, since: Instant, index: &Index) {
-        if !self.reporter.is_heard() || !path.starts_with("/nix/store") || !path.is_file() {
+        if !self.reporter.is_heard() || !path.starts_with("/nix/store") || self.store.open(path).is_err() {
             return;
         }
         let Some(soname) = path.file_name().and_then(|name| name.to_str()) else { return };
@@ -145,7 +152,7 @@ impl Witness {
         if !self.reporter.is_heard() {
             return;
         }
-        let bytes = File::open(library).and_then(|file| MappedFile::open(&file)).ok();
+        let bytes = self.store.open(library).and_then(|file| MappedFile::open(&file)).ok();
         let Some(facts) = bytes.and_then(|bytes| ElfFacts::parse(bytes.as_ref()).ok()) else { return };
         let mut needed_by = lock(&self.needed_by);
         for soname in facts.needed {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::{Store, StoreError, StorePath};
 
-/// How long a failure is believed before the store is asked again; the loader asks for the same library in one
-/// folder after the other.
-const FAILURE_STANDS: Duration = Duration::from_secs(10);
+/// How long a failure is believed before the store is asked again: the loader asks for the same library in one folder
+/// after the other, and a person who has mended the network tries again.
+const FAILURE_STANDS: Duration = Duration::from_secs(2);
 
 /// What became of a request.
 #[derive(Debug)]

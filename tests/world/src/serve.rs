@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 /// More than any Nix sends.
 const LONGEST_HEAD: u64 = 16 * 1024;
 
-/// A running server; stops accepting when dropped.
+/// A running server; answers nobody any more when dropped.
 pub struct CacheServer {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -36,9 +36,9 @@ impl CacheServer {
                 if stopped.load(Ordering::Acquire) {
                     break;
                 }
-                let folder = folder.clone();
+                let (folder, stopped) = (folder.clone(), stopped.clone());
                 // A client that hangs up in the middle is its own business.
-                std::thread::spawn(move || converse(stream, &folder).ok());
+                std::thread::spawn(move || converse(stream, &folder, &stopped).ok());
             }
         });
         Ok(CacheServer { address, stop, acceptor: Some(acceptor) })
@@ -67,13 +67,13 @@ impl Drop for CacheServer {
     }
 }
 
-/// Answers requests until the client has had enough.
-fn converse(stream: TcpStream, folder: &Path) -> io::Result<()> {
+/// Answers requests until the client has had enough, or the server is gone.
+fn converse(stream: TcpStream, folder: &Path, stopped: &AtomicBool) -> io::Result<()> {
     // Without it Nagle's algorithm costs more than the transfer.
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
-    while let Some(head) = read_head(&mut reader)? {
+    while let Some(head) = read_head(&mut reader)?.filter(|_| !stopped.load(Ordering::Acquire)) {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut request = httparse::Request::new(&mut headers);
         if request.parse(&head).is_err() {

@@ -72,7 +72,7 @@ pub(crate) type FaultText = String;
 
 impl EmbeddedError {
     /// For `map_err`: what was done to which path.
-    pub(super) fn disk(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn disk(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Disk { operation, path: path.to_owned(), source }
     }
 

@@ -40,6 +40,10 @@ impl Layout {
         Self { root }
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Makes what is missing.
     pub(super) fn create(&self) -> Result<(), EmbeddedError> {
         for folder in [self.objects(), self.register_folder(), self.locks()] {

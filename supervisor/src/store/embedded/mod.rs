@@ -46,6 +46,17 @@ impl EmbeddedStore {
         Self { layout: Layout::new(folder), caches, keys }
     }
 
+    /// The folder that all of it lies in; its `nix/store` has the objects.
+    pub(crate) fn root(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// Makes its folders, where they are missing, and returns [`EmbeddedStore::root`].
+    pub(crate) fn prepare(&self) -> Result<&Path, EmbeddedError> {
+        self.layout.create()?;
+        Ok(self.root())
+    }
+
     /// Where the content of a path lies, valid or not.
     pub(crate) fn location(&self, path: &StorePath) -> PathBuf {
         self.layout.object(path)
