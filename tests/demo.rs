@@ -16,7 +16,9 @@ fn main() -> ExitCode {
 
     println!("Debian's curl, in a root that has no /lib64, no /usr/lib and an empty store:\n");
     show(&format!("{CURL} --version"), bare.command("/bin/sh").args(["-c", &format!("{CURL} --version")]));
-    println!("\nThe same under Sonde, with an index of what could be fetched, and a binary cache to fetch it from:\n");
+    println!(
+        "\nThe same under Sonde, with an index of what could be fetched, and a binary cache to fetch it from:\n"
+    );
     let traced = show(
         &format!("sonde trace {CURL} --version"),
         root.command(SONDE).args(["trace", CURL, "--version"]),

@@ -5,6 +5,8 @@
 
 use core::ffi::CStr;
 
+use crate::handoff::Wish;
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 Sonde's ELF interpreter: stands at /lib64/ld-linux-x86-64.so.2 and starts foreign programs with
@@ -16,6 +18,7 @@ Options:
       --exec PATH           run PATH, with PROGRAM as its argv[0]
       --supervisor PATH     start this supervisor instead of the compiled-in one
       --supervisor-fd N     talk to a supervisor over this inherited socket
+      --engine ENGINE       auto, seccomp or ptrace, instead of what the configuration says
       --version             print the version
       --help                print this help
 
@@ -54,6 +57,8 @@ pub enum Command<'a> {
         skip: usize,
         /// Who serves it.
         supervisor: Supervisor<'a>,
+        /// By which engine.
+        wish: Wish,
     },
 }
 
@@ -62,6 +67,7 @@ impl<'a> Command<'a> {
     pub fn parse(argument: impl Fn(usize) -> Option<&'a CStr>) -> Self {
         let mut supervisor = Supervisor::Default;
         let mut program = None;
+        let mut wish = Wish::Unsaid;
         let mut index = 1;
         while let Some(option) = argument(index) {
             let value = argument(index + 1);
@@ -74,6 +80,10 @@ impl<'a> Command<'a> {
                     Some(descriptor) => supervisor = Supervisor::Socket(descriptor),
                     None => return Self::BadOption(option),
                 },
+                (b"--engine", Some(value)) => match Wish::from_word(value.to_bytes()) {
+                    Some(engine) => wish = engine,
+                    None => return Self::BadOption(option),
+                },
                 (b"--", _) => {
                     index += 1;
                     break;
@@ -84,7 +94,7 @@ impl<'a> Command<'a> {
             index += 2;
         }
         match argument(index) {
-            Some(name) => Self::Run { program: program.unwrap_or(name), skip: index, supervisor },
+            Some(name) => Self::Run { program: program.unwrap_or(name), skip: index, supervisor, wish },
             None => Self::NoProgram,
         }
     }
@@ -104,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_program_and_its_arguments_are_left_alone() {
-        let run = Command::Run { program: c"/bin/p", skip: 1, supervisor: Supervisor::Default };
+        let run =
+            Command::Run { program: c"/bin/p", skip: 1, supervisor: Supervisor::Default, wish: Wish::Unsaid };
         assert_eq!(parse(&[c"shim", c"/bin/p", c"--version"]), run);
     }
 
@@ -112,7 +123,12 @@ mod tests {
     fn exec_names_a_file_apart_from_argv0() {
         assert_eq!(
             parse(&[c"shim", c"--supervisor-fd", c"5", c"--exec", c"/bin/p", c"--", c"-p", c"--help"]),
-            Command::Run { program: c"/bin/p", skip: 6, supervisor: Supervisor::Socket(5) }
+            Command::Run {
+                program: c"/bin/p",
+                skip: 6,
+                supervisor: Supervisor::Socket(5),
+                wish: Wish::Unsaid
+            }
         );
     }
 
@@ -122,6 +138,7 @@ mod tests {
         assert_eq!(parse(&[]), Command::NoProgram);
         assert_eq!(parse(&[c"shim", c"--",]), Command::NoProgram);
         assert_eq!(parse(&[c"shim", c"--colour", c"p"]), Command::BadOption(c"--colour"));
+        assert_eq!(parse(&[c"shim", c"--engine", c"diesel", c"p"]), Command::BadOption(c"--engine"));
         assert_eq!(parse(&[c"shim", c"--exec"]), Command::BadOption(c"--exec"));
         assert_eq!(
             parse(&[c"shim", c"--supervisor-fd", c"-1", c"p"]),

@@ -6,7 +6,20 @@
 //! shim ── Hello [program]? ──────────► supervisor      who I am
 //! shim ◄─ Welcome [loader] ────────── supervisor       what to load, where, and the filter to install
 //!      ◄─ Refusal                                      … or why not
-//! shim ── Listener [listener]? ──────► supervisor      the filter stands (or could not be installed)
+//! shim ── Listener [listener]? ──────► supervisor      the filter stands
+//! ```
+//!
+//! With that, or if a member has no filter to install, all is said. Else the supervisor has another word:
+//!
+//! ```text
+//! shim ── Listener: errno ───────────► supervisor      the filter was refused
+//! shim ◄─ Welcome ─────────────────── supervisor       then by another engine
+//!      ◄─ Refusal                                      … or not at all
+//!
+//! shim ── Listener ──────────────────► supervisor      engine ptrace: you may trace me now
+//! shim ◄─ Proceed ─────────────────── supervisor       I do
+//! shim ── Listener: errno? ──────────► supervisor      the filter stands (or was refused)
+//! shim ◄─ Proceed ─────────────────── supervisor       then go
 //! ```
 //!
 //! Brackets mark descriptors that travel beside a message (`SCM_RIGHTS`, unix(7)).
@@ -15,7 +28,7 @@
 use core::fmt;
 
 /// Raised whenever a message changes its layout; the other side refuses what it does not know.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The `dirfd` of a *call to the supervisor*: `openat(CALL_DIRFD, CALL_PATH)` from a supervised process is
 /// trapped and answered with a socket. Unsupervised, the kernel answers `EBADF`, since a negative number
@@ -24,6 +37,11 @@ pub const CALL_DIRFD: i32 = -0x534f_4e44;
 
 /// The path of a call to the supervisor; relative, because the kernel ignores `dirfd` for absolute ones.
 pub const CALL_PATH: &core::ffi::CStr = c"sonde:call";
+
+/// The errno of a call to the supervisor that cannot be answered with a socket: the engine cannot put descriptors into
+/// another process. The shim calls once more and offers one of its own in the fourth argument, `mode`: its number plus
+/// one. The supervisor takes a copy, and returns 0. (`EREMOTE`, which openat(2) never returns by itself.)
+pub const OFFER_ERRNO: u32 = 66;
 
 /// The descriptor at which a supervisor started by the shim finds its socket.
 pub const SUPERVISOR_FD: i32 = 3;
@@ -45,6 +63,76 @@ const HELLO: u32 = u32::from_le_bytes(*b"SNDH");
 const WELCOME: u32 = u32::from_le_bytes(*b"SNDW");
 const REFUSAL: u32 = u32::from_le_bytes(*b"SNDR");
 const LISTENER: u32 = u32::from_le_bytes(*b"SNDL");
+const PROCEED: u32 = u32::from_le_bytes(*b"SNDP");
+
+/// What makes traps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// A filter with a listener (seccomp_unotify(2)).
+    Seccomp,
+    /// The supervisor as a tracer (ptrace(2)).
+    Ptrace,
+}
+
+/// Which engine somebody asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// Nobody has said anything.
+    #[default]
+    Unsaid,
+    /// Whichever works.
+    Auto,
+    /// This one, or none.
+    Only(Engine),
+}
+
+impl Wish {
+    /// What `--engine` takes.
+    pub const WORDS: [&'static str; 3] = ["auto", "seccomp", "ptrace"];
+
+    /// Understands a word of the command line or the configuration.
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        match word {
+            b"auto" => Some(Self::Auto),
+            b"seccomp" => Some(Self::Only(Engine::Seccomp)),
+            b"ptrace" => Some(Self::Only(Engine::Ptrace)),
+            _ => None,
+        }
+    }
+
+    fn to_number(self) -> u32 {
+        match self {
+            Self::Unsaid => 0,
+            Self::Auto => 1,
+            Self::Only(engine) => 2 + engine.to_number(),
+        }
+    }
+
+    fn from_number(number: u32) -> Result<Self, MessageError> {
+        match number {
+            0 => Ok(Self::Unsaid),
+            1 => Ok(Self::Auto),
+            number => Engine::from_number(number - 2).map(Self::Only),
+        }
+    }
+}
+
+impl Engine {
+    fn to_number(self) -> u32 {
+        match self {
+            Self::Seccomp => 0,
+            Self::Ptrace => 1,
+        }
+    }
+
+    fn from_number(number: u32) -> Result<Self, MessageError> {
+        match number {
+            0 => Ok(Self::Seccomp),
+            1 => Ok(Self::Ptrace),
+            _ => Err(MessageError::Kind),
+        }
+    }
+}
 
 /// The first message: a program is about to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +141,8 @@ pub struct Hello<'a> {
     pub pid: u32,
     /// The shim maps the program itself (it was run as a command); the program's descriptor is attached.
     pub direct: bool,
+    /// The engine that the command line asks for; a member gets its tree's.
+    pub wish: Wish,
     /// The path by which the program was executed, as the kernel or the command line gave it.
     pub program: &'a [u8],
 }
@@ -62,11 +152,15 @@ pub struct Hello<'a> {
 pub struct Welcome<'a> {
     /// The address at which the loader must be mapped: the filter recognises it by this.
     pub loader_base: u64,
+    /// What makes traps in the tree; of no meaning to a member.
+    pub engine: Engine,
+    /// May `no_new_privs` be set, if the kernel wants that for the filter?
+    pub no_new_privs: bool,
     /// Flags for `seccomp(SECCOMP_SET_MODE_FILTER)`, as probed by the supervisor.
     pub filter_flags: u32,
     /// The supervisor's process id, for `PR_SET_PTRACER` (Yama's `ptrace_scope=1`, prctl(2)).
     pub supervisor_pid: u32,
-    /// `struct sock_filter` rows in memory order; empty when the tree's filter is inherited already.
+    /// `struct sock_filter` rows in memory order; empty for a member, which inherits the filter or the tracer.
     pub filter: &'a [u8],
 }
 
@@ -82,7 +176,7 @@ pub struct Refusal<'a> {
 /// What the shim has done with a [`Welcome`]; on success the listener is attached unless it was inherited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listener {
-    /// 0, or the errno with which the kernel refused the filter; the program then runs unsupervised.
+    /// 0, or the errno with which the kernel refused the filter.
     pub errno: u32,
 }
 
@@ -93,6 +187,8 @@ pub enum Answer<'a> {
     Welcome(Welcome<'a>),
     /// Do not.
     Refusal(Refusal<'a>),
+    /// Engine ptrace: the supervisor has done its part.
+    Proceed,
 }
 
 /// Why a message was not understood.
@@ -127,6 +223,7 @@ impl<'a> Hello<'a> {
         let mut writer = Writer::start(buffer, HELLO)?;
         writer.u32(self.pid)?;
         writer.u32(u32::from(self.direct))?;
+        writer.u32(self.wish.to_number())?;
         writer.bytes(self.program)?;
         Ok(writer.length)
     }
@@ -137,7 +234,12 @@ impl<'a> Hello<'a> {
         if kind != HELLO {
             return Err(MessageError::Kind);
         }
-        let hello = Self { pid: reader.u32()?, direct: reader.u32()? != 0, program: reader.bytes()? };
+        let hello = Self {
+            pid: reader.u32()?,
+            direct: reader.u32()? != 0,
+            wish: Wish::from_number(reader.u32()?)?,
+            program: reader.bytes()?,
+        };
         reader.end()?;
         Ok(hello)
     }
@@ -150,6 +252,8 @@ impl<'a> Answer<'a> {
             Self::Welcome(welcome) => {
                 let mut writer = Writer::start(buffer, WELCOME)?;
                 writer.u64(welcome.loader_base)?;
+                writer.u32(welcome.engine.to_number())?;
+                writer.u32(u32::from(welcome.no_new_privs))?;
                 writer.u32(welcome.filter_flags)?;
                 writer.u32(welcome.supervisor_pid)?;
                 writer.bytes(welcome.filter)?;
@@ -161,6 +265,7 @@ impl<'a> Answer<'a> {
                 writer.bytes(refusal.message)?;
                 Ok(writer.length)
             }
+            Self::Proceed => Ok(Writer::start(buffer, PROCEED)?.length),
         }
     }
 
@@ -170,6 +275,8 @@ impl<'a> Answer<'a> {
         let answer = match kind {
             WELCOME => Self::Welcome(Welcome {
                 loader_base: reader.u64()?,
+                engine: Engine::from_number(reader.u32()?)?,
+                no_new_privs: reader.u32()? != 0,
                 filter_flags: reader.u32()?,
                 supervisor_pid: reader.u32()?,
                 filter: reader.bytes()?,
@@ -178,6 +285,7 @@ impl<'a> Answer<'a> {
                 exit_code: u8::try_from(reader.u32()?).map_err(|_| MessageError::Kind)?,
                 message: reader.bytes()?,
             }),
+            PROCEED => Self::Proceed,
             _ => return Err(MessageError::Kind),
         };
         reader.end()?;
@@ -249,7 +357,7 @@ impl<'a> Reader<'a> {
         let kind = reader.u32()?;
         match reader.u32()? {
             PROTOCOL => Ok((kind, reader)),
-            _ if ![HELLO, WELCOME, REFUSAL, LISTENER].contains(&kind) => Err(MessageError::Kind),
+            _ if ![HELLO, WELCOME, REFUSAL, LISTENER, PROCEED].contains(&kind) => Err(MessageError::Kind),
             other => Err(MessageError::Protocol(other)),
         }
     }
@@ -287,6 +395,8 @@ mod tests {
     fn welcome() -> Answer<'static> {
         Answer::Welcome(Welcome {
             loader_base: 0x7e12_3456_7000,
+            engine: Engine::Ptrace,
+            no_new_privs: true,
             filter_flags: 0x28,
             supervisor_pid: 77,
             filter: &[1, 2, 3, 4, 5, 6, 7, 8],
@@ -296,11 +406,15 @@ mod tests {
     #[test]
     fn every_message_survives_the_wire() {
         let mut buffer = [0; MAX_MESSAGE];
-        let hello = Hello { pid: 4242, direct: true, program: b"/opt/app/bin/app" };
-        let length = hello.encode(&mut buffer).unwrap();
-        assert_eq!(Hello::decode(&buffer[..length]), Ok(hello));
+        let wishes = Wish::WORDS.map(|word| Wish::from_word(word.as_bytes()).unwrap());
+        for wish in wishes.into_iter().chain([Wish::Unsaid]) {
+            let hello = Hello { pid: 4242, direct: true, wish, program: b"/opt/app/bin/app" };
+            let length = hello.encode(&mut buffer).unwrap();
+            assert_eq!(Hello::decode(&buffer[..length]), Ok(hello));
+        }
 
-        for answer in [welcome(), Answer::Refusal(Refusal { exit_code: 126, message: b"no" })] {
+        let refusal = Answer::Refusal(Refusal { exit_code: 126, message: b"no" });
+        for answer in [welcome(), refusal, Answer::Proceed] {
             let length = answer.encode(&mut buffer).unwrap();
             assert_eq!(Answer::decode(&buffer[..length]), Ok(answer));
         }
@@ -323,8 +437,9 @@ mod tests {
     #[test]
     fn a_length_that_lies_is_refused() {
         let mut buffer = [0; 64];
-        let length = Hello { pid: 1, direct: false, program: b"x" }.encode(&mut buffer).unwrap();
-        buffer[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
+        let length =
+            Hello { pid: 1, direct: false, wish: Wish::Unsaid, program: b"x" }.encode(&mut buffer).unwrap();
+        buffer[20..24].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(Hello::decode(&buffer[..length]), Err(MessageError::Length));
     }
 
@@ -340,7 +455,7 @@ mod tests {
     #[test]
     fn a_message_too_long_for_the_buffer_is_refused_by_the_writer() {
         let program = [b'x'; 100];
-        let hello = Hello { pid: 1, direct: false, program: &program };
+        let hello = Hello { pid: 1, direct: false, wish: Wish::Unsaid, program: &program };
         assert_eq!(hello.encode(&mut [0; 64]), Err(MessageError::Length));
     }
 }

@@ -8,7 +8,7 @@ use core::ffi::CStr;
 use linux_raw_sys::auxvec::{AT_BASE, AT_EXECFN, AT_SECURE};
 use linux_raw_sys::errno::{EACCES, ENOENT, ENOEXEC, EPROTO};
 use sonde_interp::command::{Command, HELP, Supervisor};
-use sonde_interp::handoff::{Answer, Welcome};
+use sonde_interp::handoff::{Answer, Engine, Welcome, Wish};
 use sonde_interp::stack::InitialStack;
 
 use crate::executable;
@@ -53,14 +53,14 @@ fn interpret(stack: &InitialStack) -> Loader {
         // A setuid program: nothing of its user's may be believed, nor anything started for it.
         return fallback(stack, path, None);
     }
-    supervised(stack, path, None, Supervisor::Default)
+    supervised(stack, path, None, Supervisor::Default, Wish::Unsaid)
 }
 
 /// `sonde-interp PROGRAM ARGS…`
 fn run_as_command(stack: &mut InitialStack) -> Loader {
     let command = Command::parse(|index| stack.argument(index));
-    let (path, skip, asked) = match command {
-        Command::Run { program, skip, supervisor } => (program, skip, supervisor),
+    let (path, skip, asked, wish) = match command {
+        Command::Run { program, skip, supervisor, wish } => (program, skip, supervisor, wish),
         Command::Version => {
             sys::write(1, concat!("sonde-interp ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
             sys::exit(0)
@@ -111,7 +111,7 @@ fn run_as_command(stack: &mut InitialStack) -> Loader {
     // the hello, so that the supervisor too finds the program behind /proc/PID/exe.
     let _ = executable::take_name(path)
         .and_then(|()| executable::announce_program(stack, &image, bias, Some(&file)));
-    let loader = supervised(stack, path, Some(&file), asked);
+    let loader = supervised(stack, path, Some(&file), asked, wish);
     // Once more, with the loader in /proc/self/auxv, where debuggers look for it.
     stack.set_auxiliary(AT_BASE, loader.bias as usize);
     let _ = executable::announce_program(stack, &image, bias, None);
@@ -127,14 +127,20 @@ fn execute_untouched(stack: &InitialStack, path: &CStr) -> Errno {
 }
 
 /// Makes the program part of a tree and maps the loader that its supervisor chose; or falls back.
-fn supervised(stack: &InitialStack, path: &CStr, file: Option<&Descriptor>, asked: Supervisor<'_>) -> Loader {
+fn supervised(
+    stack: &InitialStack,
+    path: &CStr,
+    file: Option<&Descriptor>,
+    asked: Supervisor<'_>,
+    wish: Wish,
+) -> Loader {
     let trouble = |errno| fallback(stack, path, Some((supervisor::path(stack, asked), errno)));
     let socket = match supervisor::connect(stack, asked) {
         Ok(socket) => socket,
         Err(errno) => return trouble(errno),
     };
     let mut mailbox = Mailbox::new();
-    match supervisor::ask(&socket, path, file, &mut mailbox) {
+    match supervisor::ask(&socket, path, file, wish, &mut mailbox) {
         Ok((Answer::Welcome(welcome), Some(loader))) => match join(&socket, &welcome, &loader) {
             Ok(loader) => loader,
             Err(errno) => trouble(errno),
@@ -148,34 +154,74 @@ fn supervised(stack: &InitialStack, path: &CStr, file: Option<&Descriptor>, aske
             }
             fallback(stack, path, None)
         }
-        Ok((Answer::Welcome(_), None)) => trouble(EPROTO),
+        Ok((Answer::Welcome(_) | Answer::Proceed, _)) => trouble(EPROTO),
         Err(errno) => trouble(errno),
     }
 }
 
-/// Maps the loader, installs the filter that knows it by its place, hands the listener over.
+/// Maps the loader, and becomes part of the tree by the engine that the supervisor names; or, if it comes to that, by
+/// the next one.
 fn join(socket: &Descriptor, welcome: &Welcome<'_>, loader: &Descriptor) -> Result<Loader, Errno> {
     let loader = load(loader, Place::At(welcome.loader_base)).map_err(|error| match error {
         map::MapError::System(errno) => errno,
         map::MapError::Elf(_) => ENOEXEC,
     })?;
     sys::permit_reader(welcome.supervisor_pid);
-    let listener = if welcome.filter.is_empty() {
-        Ok(None)
-    } else {
-        sys::install_filter(welcome.filter, welcome.filter_flags).map(Some)
-    };
-    if let Err(errno) = listener {
-        complain(&[
-            b"the kernel refused the filter (",
-            describe(errno),
-            b"): another supervisor may have this process already; libraries that are missing are not provided",
-        ]);
-    }
     // From here on there is nothing to fall back to: if the supervisor has just gone, opens that it would have
     // answered fail, and the loader's own message follows.
-    let _ = supervisor::report(socket, &listener);
+    let joined = match welcome.engine {
+        _ if welcome.filter.is_empty() => {
+            // A member has its tree's filter, or tracer, from its birth.
+            let _ = supervisor::report(socket, &Ok(None));
+            Ok(())
+        }
+        Engine::Ptrace => be_traced(socket, welcome),
+        Engine::Seccomp => be_notified(socket, welcome),
+    };
+    if let Err(errno) = joined {
+        complain(&[
+            b"the kernel refused supervision (",
+            describe(errno),
+            b"): libraries that are missing are not provided",
+        ]);
+    }
     Ok(loader)
+}
+
+/// Engine seccomp: installs the filter that knows the loader by its place, and hands the listener over.
+fn be_notified(socket: &Descriptor, welcome: &Welcome<'_>) -> Result<(), Errno> {
+    let listener = sys::install_filter(welcome.filter, welcome.filter_flags, welcome.no_new_privs).map(Some);
+    let reported = supervisor::report(socket, &listener);
+    let Err(errno) = listener else { return Ok(()) };
+    reported?;
+    let mut mailbox = Mailbox::new();
+    match supervisor::answer(socket, &mut mailbox) {
+        Ok((Answer::Welcome(next), _)) if next.engine == Engine::Ptrace => be_traced(socket, &next),
+        Ok((Answer::Refusal(refusal), _)) => {
+            complain(&[refusal.message]);
+            Ok(())
+        }
+        _ => Err(errno),
+    }
+}
+
+/// Engine ptrace: lets the supervisor become the tracer, and only then installs the filter that needs one.
+fn be_traced(socket: &Descriptor, welcome: &Welcome<'_>) -> Result<(), Errno> {
+    supervisor::report(socket, &Ok(None))?;
+    let mut mailbox = Mailbox::new();
+    match supervisor::answer(socket, &mut mailbox)? {
+        (Answer::Proceed, _) => {}
+        (Answer::Refusal(refusal), _) => {
+            complain(&[refusal.message]);
+            return Ok(());
+        }
+        _ => return Err(EPROTO),
+    }
+    let filter = sys::install_traced_filter(welcome.filter, welcome.no_new_privs).map(|()| None);
+    supervisor::report(socket, &filter)?;
+    // It may have to see to it that every call stops, if there is no filter.
+    let _ = supervisor::answer(socket, &mut mailbox);
+    Ok(())
 }
 
 fn load(file: &Descriptor, place: Place) -> Result<Loader, map::MapError> {

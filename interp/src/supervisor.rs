@@ -9,7 +9,8 @@ use linux_raw_sys::general::{
 };
 use sonde_interp::command::Supervisor;
 use sonde_interp::handoff::{
-    Answer, CALL_DIRFD, CALL_PATH, GUARD_VARIABLE, Hello, Listener, MAX_MESSAGE, SUPERVISE, SUPERVISOR_FD,
+    Answer, CALL_DIRFD, CALL_PATH, GUARD_VARIABLE, Hello, Listener, MAX_MESSAGE, OFFER_ERRNO, SUPERVISE,
+    SUPERVISOR_FD, Wish,
 };
 use sonde_interp::stack::InitialStack;
 
@@ -52,10 +53,18 @@ pub(crate) fn connect(stack: &InitialStack, asked: Supervisor<'_>) -> Result<Des
     }
     match sys::open_at(CALL_DIRFD, CALL_PATH, O_RDONLY | O_CLOEXEC) {
         Ok(socket) => Ok(socket),
+        Err(OFFER_ERRNO) => offer(),
         // EBADF is the kernel's own answer: this process is in no tree. ENOSYS: the tree's supervisor is gone
         // (seccomp_unotify(2)); its filter stays, but a new listener may be had.
         Err(_) => start(stack, path(stack, asked)),
     }
+}
+
+/// Calls the supervisor where it cannot give us a socket, but can take one of ours.
+fn offer() -> Result<Descriptor, Errno> {
+    let (ours, theirs) = sys::socket_pair()?;
+    sys::call_with_offer(CALL_DIRFD, CALL_PATH, O_RDONLY | O_CLOEXEC, &theirs)?;
+    Ok(ours)
 }
 
 /// Says hello and waits for the answer, which may take as long as a download.
@@ -63,13 +72,22 @@ pub(crate) fn ask<'m>(
     socket: &Descriptor,
     program: &CStr,
     file: Option<&Descriptor>,
+    wish: Wish,
     mailbox: &'m mut Mailbox,
 ) -> Result<(Answer<'m>, Option<Descriptor>), Errno> {
     // A path longer than a message can only be a lie: execve(2) takes at most PATH_MAX bytes.
     let program = program.to_bytes();
-    let hello = Hello { pid: sys::process_id(), direct: file.is_some(), program };
+    let hello = Hello { pid: sys::process_id(), direct: file.is_some(), wish, program };
     let length = hello.encode(&mut mailbox.buffer).map_err(|_| EPROTO)?;
     sys::send(socket, &mailbox.buffer[..length], file)?;
+    answer(socket, mailbox)
+}
+
+/// Waits for the supervisor's next word.
+pub(crate) fn answer<'m>(
+    socket: &Descriptor,
+    mailbox: &'m mut Mailbox,
+) -> Result<(Answer<'m>, Option<Descriptor>), Errno> {
     let (message, descriptor) = sys::receive(socket, &mut mailbox.buffer)?;
     let answer = Answer::decode(message).map_err(|_| EPROTO)?;
     Ok((answer, descriptor))

@@ -86,6 +86,20 @@ pub(crate) fn open_at(directory: i32, path: &CStr, flags: u32) -> Result<Descrip
     restarted(|| unsafe { call(__NR_openat, arguments) }).map(|number| Descriptor(number as i32))
 }
 
+/// A call to the supervisor that offers a descriptor (`handoff::OFFER_ERRNO`). Whoever is not the supervisor opens no
+/// file by it: the directory is none.
+pub(crate) fn call_with_offer(
+    directory: i32,
+    path: &CStr,
+    flags: u32,
+    offered: &Descriptor,
+) -> Result<(), Errno> {
+    let mode = offered.0 as usize + 1;
+    let arguments = [directory as usize, path.as_ptr() as usize, flags as usize, mode, 0, 0];
+    // SAFETY: `path` is NUL-terminated and only read.
+    restarted(|| unsafe { call(__NR_openat, arguments) }).map(drop)
+}
+
 /// May this file be executed by this process?
 pub(crate) fn executable(path: &CStr) -> Result<(), Errno> {
     let arguments = [AT_FDCWD as usize, path.as_ptr() as usize, X_OK as usize, 0, 0, 0];
@@ -259,24 +273,37 @@ struct FilterProgram {
     filter: *const u8,
 }
 
-/// Installs a filter given as `struct sock_filter` rows; returns the listener. `no_new_privs` is set only
-/// when the kernel insists (seccomp(2): without `CAP_SYS_ADMIN`), since it takes privilege from setuid
-/// children.
-pub(crate) fn install_filter(rows: &[u8], flags: u32) -> Result<Descriptor, Errno> {
+/// Installs a filter given as `struct sock_filter` rows; returns what the kernel does, which is the listener if the flags
+/// ask for one. `no_new_privs` is set only when the kernel insists (seccomp(2): without `CAP_SYS_ADMIN`), since it takes
+/// privilege from setuid children; and not if it must not be.
+fn install(rows: &[u8], flags: u32, may_set_no_new_privs: bool) -> Result<usize, Errno> {
     let rows_count = u16::try_from(rows.len() / 8).map_err(|_| EINVAL)?;
     let program = FilterProgram { rows: rows_count, filter: rows.as_ptr() };
     let arguments = [SECCOMP_SET_MODE_FILTER, flags as usize, (&raw const program) as usize, 0, 0, 0];
     // SAFETY: the kernel copies the rows, whose number is given beside them.
     let install = || unsafe { call(__NR_seccomp, arguments) };
-    let listener = match install() {
-        Err(EACCES) => {
+    match install() {
+        Err(EACCES) if may_set_no_new_privs => {
             // SAFETY: no pointers.
             unsafe { call(__NR_prctl, [PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0, 0]) }?;
             install()
         }
         result => result,
-    };
-    listener.map(|number| Descriptor(number as i32))
+    }
+}
+
+/// Installs a filter that has a listener, and returns that.
+pub(crate) fn install_filter(
+    rows: &[u8],
+    flags: u32,
+    may_set_no_new_privs: bool,
+) -> Result<Descriptor, Errno> {
+    install(rows, flags, may_set_no_new_privs).map(|number| Descriptor(number as i32))
+}
+
+/// Installs a filter for this process's tracer.
+pub(crate) fn install_traced_filter(rows: &[u8], may_set_no_new_privs: bool) -> Result<(), Errno> {
+    install(rows, 0, may_set_no_new_privs).map(drop)
 }
 
 /// Lets the supervisor read this process's memory where Yama restricts that to ancestors (prctl(2)); where

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use sonde_interp::handoff::Wish;
+
 use crate::index::registry::DEFAULT_NAME;
 
 /// Runs foreign ELF programs on NixOS, with the libraries that they miss.
@@ -61,6 +63,9 @@ Exit status: 0 if there is a provider for everything that was asked for, 1 if no
 /// A program and its arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Program {
+    /// What makes the program's loader stop at its opens; auto takes seccomp, and ptrace where that cannot be had
+    #[arg(long, value_name = "ENGINE", value_parser = Wish::WORDS)]
+    engine: Option<String>,
     /// The program (a path, or a name that is looked up in PATH) and its arguments
     #[arg(value_names = ["PROGRAM", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true,
           allow_hyphen_values = true)]
@@ -68,6 +73,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// What the shim is told of the engine.
+    pub(crate) fn engine_option(&self) -> impl Iterator<Item = OsString> + use<> {
+        let engine = self.engine.clone();
+        engine.into_iter().flat_map(|engine| ["--engine".into(), engine.into()])
+    }
+
     /// The program as it was typed, and its arguments.
     pub(crate) fn split(&self) -> (&OsStr, &[OsString]) {
         match self.command_line.split_first() {

@@ -23,7 +23,11 @@ pub(crate) fn run(program: &Program) -> ExitCode {
     };
     let error = match (launch.manner, find_shim(), std::env::current_exe()) {
         (Manner::Supervised, Some(shim), Ok(own)) => {
-            let (path, arguments) = under_shim(&shim, &launch, ["--supervisor".into(), own.into_os_string()]);
+            let (path, arguments) = under_shim(
+                &shim,
+                &launch,
+                ["--supervisor".into(), own.into_os_string()].into_iter().chain(program.engine_option()),
+            );
             become_program(&path, &arguments)
         }
         (Manner::Supervised, None, _) => {
@@ -36,7 +40,11 @@ pub(crate) fn run(program: &Program) -> ExitCode {
 }
 
 /// Path and arguments of the shim that runs a program; it gets `options` of its own.
-pub(super) fn under_shim(shim: &Path, launch: &Launch, options: [OsString; 2]) -> (PathBuf, Vec<OsString>) {
+pub(super) fn under_shim(
+    shim: &Path,
+    launch: &Launch,
+    options: impl IntoIterator<Item = OsString>,
+) -> (PathBuf, Vec<OsString>) {
     let mut arguments = vec![shim.as_os_str().to_owned()];
     arguments.extend(options);
     arguments.extend(["--exec".into(), launch.path.clone().into_os_string(), "--".into()]);

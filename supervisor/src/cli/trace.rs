@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use super::args::Program;
@@ -17,7 +17,7 @@ use crate::report::human;
 use crate::serve;
 use crate::settings::{Settings, find_shim};
 use crate::sys::scm_rights::Socket;
-use crate::sys::{signals, spawn};
+use crate::sys::{reaped, signals, spawn};
 
 /// Runs the program, prints the table, and ends as the program did.
 pub(crate) fn trace(program: &Program) -> ExitCode {
@@ -41,17 +41,22 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
     let reporter = Reporter::keeping();
     let status = Socket::pair().and_then(|(ours, theirs)| {
         let number = theirs.keep_on_exec()?.to_string();
-        let (path, arguments) = under_shim(&shim, &launch, ["--supervisor-fd".into(), number.into()]);
+        let (path, arguments) = under_shim(
+            &shim,
+            &launch,
+            ["--supervisor-fd".into(), number.into()].into_iter().chain(program.engine_option()),
+        );
         let child = spawn::spawn(&path, &arguments)?;
         drop(theirs);
         // The child has them as they were; from now on it alone is meant.
         signals::ignore_terminal()?;
+        signals::hold_child()?;
         watch(child, ours, &reporter)
     });
     match status {
         Ok(status) => {
             // Whoever closed our standard error does not want to know.
-            let _ = io::stderr().write_all(human::table(&reporter.take()).as_bytes());
+            let _ = io::stderr().write_all(human::trace(&reporter.take()).as_bytes());
             end_like(status)
         }
         Err(error) => {
@@ -63,14 +68,13 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
 
 fn watch(child: Pid, socket: Socket, reporter: &Reporter) -> io::Result<WaitStatus> {
     // Reaped at once, not when its tree has ended: before Linux 6.11 a zombie counts as a part of it.
-    let reaper = thread::Builder::new().name("reaper".into()).spawn(move || waitpid(child, None))?;
+    let reaper = thread::Builder::new().name("reaper".into()).spawn(move || reaped::wait(child))?;
     if let Some(thread) = Thread::new(child.as_raw().cast_unsigned())
         && let Err(error) = serve::serve(&Settings::from_environment(), socket, thread, reporter)
     {
         tracing::debug!(%error, "the program runs unsupervised; the shim has said why");
     }
-    let status = reaper.join().map_err(|_| io::Error::other("waiting for the program failed"))?;
-    Ok(status?)
+    reaper.join().map_err(|_| io::Error::other("waiting for the program failed"))?
 }
 
 /// Ends this process as the program ended: with its status, or by its signal.

@@ -1,15 +1,18 @@
 //! What makes traps. An engine yields pending calls until its tree has ended; it decides nothing.
 
+pub(crate) mod choose;
+mod ptrace;
 mod seccomp;
 
+pub(crate) use ptrace::{PtraceEngine, Stops};
 pub(crate) use seccomp::SeccompEngine;
 
 use std::io;
 
 use crate::guest::notification::Notification;
 
-/// A source of trapped calls.
-pub(crate) trait Engine: Send {
+/// A source of trapped calls. It stays in the thread that made it, which ptrace(2) demands.
+pub(crate) trait Engine {
     /// Waits for the next trapped call; `None` when no process of the tree is left.
     fn next(&mut self) -> io::Result<Option<Notification>>;
 }

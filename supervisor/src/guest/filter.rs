@@ -15,7 +15,21 @@ const JUMP_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 const ALLOW: u32 = 0x7fff_0000;
 const USER_NOTIF: u32 = 0x7fc0_0000;
+const TRACE: u32 = 0x7ff0_0000;
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+
+/// What a filter for a tracer tells it, by which ours is known from one that the program may have for a tracer of its
+/// own (`SECCOMP_RET_DATA`).
+pub(crate) const TRACE_DATA: u16 = 0x534f;
+
+/// Who is told of a trap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Whoever has the filter's listener.
+    Listener,
+    /// The tracer (`SECCOMP_RET_TRACE`).
+    Tracer,
+}
 
 /// `struct seccomp_data`, linux/seccomp.h.
 #[repr(C)]
@@ -47,7 +61,11 @@ struct Row(u16, u8, u8, u32);
 /// looks at its cache, which has to be answered then.
 ///
 /// A range that crosses a 4 GiB boundary is trapped up to the boundary only; the supervisor chooses none such.
-pub(crate) fn narrow(loader: &Range<u64>, looks: bool) -> Vec<u8> {
+pub(crate) fn narrow(loader: &Range<u64>, looks: bool, told: Told) -> Vec<u8> {
+    let trap = match told {
+        Told::Listener => USER_NOTIF,
+        Told::Tracer => TRACE | TRACE_DATA as u32,
+    };
     let (start, end) = (loader.start, loader.end.min(loader.start | 0xffff_ffff));
     let (high, low_start, low_end) = ((start >> 32) as u32, start as u32, end as u32);
     let number = |syscall: i64| syscall as u32;
@@ -73,7 +91,7 @@ pub(crate) fn narrow(loader: &Range<u64>, looks: bool) -> Vec<u8> {
         Row(JUMP_AT_LEAST, LOADER + 4, PASS, low_start),
         Row(JUMP_AT_LEAST, PASS, TRAP, low_end),
         Row(RETURN, 0, 0, ALLOW),
-        Row(RETURN, 0, 0, USER_NOTIF),
+        Row(RETURN, 0, 0, trap),
     ];
     let mut bytes = Vec::with_capacity(ROWS * 8);
     for (index, Row(code, then, otherwise, operand)) in (0_u8..).zip(program) {
@@ -84,6 +102,18 @@ pub(crate) fn narrow(loader: &Range<u64>, looks: bool) -> Vec<u8> {
         bytes.extend_from_slice(&operand.to_le_bytes());
     }
     bytes
+}
+
+/// What the filter says, where there is none: is this call of the x86-64 kind trapped?
+pub(crate) fn wants(loader: &Range<u64>, looks: bool, number: u64, pointer: u64, first: u64) -> bool {
+    let directory = first as u32 as i32;
+    let by_the_loader = loader.contains(&pointer);
+    match i64::try_from(number) {
+        Ok(libc::SYS_openat) => by_the_loader || directory == CALL_DIRFD,
+        Ok(libc::SYS_newfstatat) => by_the_loader && looks && directory == libc::AT_FDCWD,
+        Ok(libc::SYS_open | libc::SYS_openat2) => by_the_loader,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +149,7 @@ mod tests {
     }
 
     fn of(number: i64, pointer: u64, first: u64) -> u32 {
-        verdict(&narrow(&LOADER_AT, true), number, AUDIT_ARCH_X86_64, pointer, first)
+        verdict(&narrow(&LOADER_AT, true, Told::Listener), number, AUDIT_ARCH_X86_64, pointer, first)
     }
 
     #[test]
@@ -164,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_loader_that_does_not_look_at_its_cache_is_not_stopped_at_folders() {
-        let filter = narrow(&LOADER_AT, false);
+        let filter = narrow(&LOADER_AT, false, Told::Listener);
         let verdict = |number| verdict(&filter, number, AUDIT_ARCH_X86_64, INSIDE, AT_FDCWD);
         assert_eq!(verdict(libc::SYS_newfstatat), ALLOW);
         assert_eq!(verdict(libc::SYS_openat), USER_NOTIF);
@@ -172,14 +202,32 @@ mod tests {
 
     #[test]
     fn other_architectures_are_left_alone() {
-        let filter = narrow(&LOADER_AT, true);
+        let filter = narrow(&LOADER_AT, true, Told::Listener);
         assert_eq!(verdict(&filter, libc::SYS_openat, 0x4000_0003, INSIDE, AT_FDCWD), ALLOW);
         let x32 = libc::SYS_openat | 0x4000_0000;
         assert_eq!(verdict(&filter, x32, AUDIT_ARCH_X86_64, INSIDE, AT_FDCWD), ALLOW);
     }
 
     #[test]
+    fn what_a_tracer_chooses_by_itself_is_what_the_filter_would() {
+        let pointers =
+            [LOADER_AT.start - 1, LOADER_AT.start, INSIDE, LOADER_AT.end - 1, LOADER_AT.end, 0x40_0000];
+        for looks in [true, false] {
+            let filter = narrow(&LOADER_AT, looks, Told::Tracer);
+            for number in (0..500).chain([libc::SYS_openat | 0x4000_0000]) {
+                for pointer in pointers {
+                    for first in [AT_FDCWD, 0xffff_ffff_ffff_ff9c, 3, u64::from(CALL_DIRFD.cast_unsigned())] {
+                        let says = verdict(&filter, number, AUDIT_ARCH_X86_64, pointer, first);
+                        let wanted = wants(&LOADER_AT, looks, number as u64, pointer, first);
+                        assert_eq!(says, if wanted { TRACE | 0x534f } else { ALLOW }, "call {number}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_program_fits_a_welcome() {
-        assert!(narrow(&LOADER_AT, true).len() / 8 <= sonde_interp::handoff::MAX_FILTER_ROWS);
+        assert!(narrow(&LOADER_AT, true, Told::Listener).len() / 8 <= sonde_interp::handoff::MAX_FILTER_ROWS);
     }
 }

@@ -4,4 +4,6 @@
 pub(crate) mod filter;
 pub(crate) mod launch;
 pub(crate) mod notification;
+pub(crate) mod privileged;
 pub(crate) mod remote;
+pub(crate) mod stopped;

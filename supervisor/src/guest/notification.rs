@@ -14,6 +14,7 @@ use sonde_interp::handoff::CALL_DIRFD;
 use tracing::debug;
 
 use super::remote::{Address, Thread};
+use crate::sys::scm_rights::Socket;
 
 /// What an engine can do about a trapped call. Each call consumes the trap `id`; an error means that the thread
 /// is gone, or was interrupted by a signal and will call again.
@@ -28,6 +29,10 @@ pub(crate) trait Responder: Send + Sync {
     fn fail(&self, id: u64, errno: Errno) -> io::Result<()>;
     /// Does the thread still wait?
     fn is_waiting(&self, id: u64) -> bool;
+    /// Can [`Responder::return_descriptor`] be given a socket?
+    fn returns_sockets(&self) -> bool {
+        true
+    }
 }
 
 /// What was called, as far as it concerns us.
@@ -37,8 +42,8 @@ pub(crate) enum Call {
     Open { path: Address, close_on_exec: bool },
     /// `newfstatat` with this path, into this buffer.
     Stat { path: Address, buffer: Address },
-    /// A call to the supervisor.
-    Supervisor,
+    /// A call to the supervisor. Where no socket can be returned, the shim offers one of its own.
+    Supervisor { offered: Option<i32> },
     /// Anything else: relative to a folder, for writing, or not for us.
     Other,
 }
@@ -57,7 +62,10 @@ impl Call {
             }
         };
         match i64::from(syscall) {
-            libc::SYS_openat if directory == CALL_DIRFD => Self::Supervisor,
+            libc::SYS_openat if directory == CALL_DIRFD => {
+                let offered = (fourth as u32 as i32).checked_sub(1);
+                Self::Supervisor { offered: offered.filter(|descriptor| *descriptor >= 0) }
+            }
             libc::SYS_openat if directory == libc::AT_FDCWD => open(second, third),
             libc::SYS_open => open(first, second),
             libc::SYS_newfstatat if directory == libc::AT_FDCWD && fourth == 0 => {
@@ -110,6 +118,25 @@ impl Notification {
             return Err(io::ErrorKind::NotFound.into());
         }
         thread.write_stat(address, stat)
+    }
+
+    /// Answers a call to the supervisor; returns our end of a socket pair and the thread at the other, if that worked.
+    pub(crate) fn connect(mut self) -> Option<(Socket, Thread)> {
+        let Call::Supervisor { offered } = self.call else { return None };
+        let thread = self.thread?;
+        let Some(descriptor) = offered else {
+            if !self.responder.returns_sockets() {
+                self.answer(|responder, id| responder.fail(id, Errno::EREMOTE));
+                return None;
+            }
+            let (ours, theirs) = Socket::pair().ok()?;
+            self.return_descriptor(theirs.as_fd());
+            return Some((ours, thread));
+        };
+        let socket = thread.copy_descriptor(descriptor).map(Socket::from);
+        let socket = socket.inspect_err(|error| debug!(%error, "an offered socket cannot be had")).ok()?;
+        self.succeed();
+        Some((socket, thread))
     }
 
     /// The kernel is to execute the call as it is.
@@ -233,7 +260,8 @@ mod tests {
         assert_eq!(call(libc::SYS_openat, [5, 9, 0, 0]), Call::Other);
         assert_eq!(call(libc::SYS_openat2, [cwd, 9, 8, 24]), Call::Other);
         let magic = u64::from(CALL_DIRFD.cast_unsigned());
-        assert_eq!(call(libc::SYS_openat, [magic, 9, 0, 0]), Call::Supervisor);
+        assert_eq!(call(libc::SYS_openat, [magic, 9, 0, 0]), Call::Supervisor { offered: None });
+        assert_eq!(call(libc::SYS_openat, [magic, 9, 0, 4]), Call::Supervisor { offered: Some(3) });
         let stat = Call::Stat { path: Address(9), buffer: Address(7) };
         assert_eq!(call(libc::SYS_newfstatat, [cwd, 9, 7, 0]), stat);
     }

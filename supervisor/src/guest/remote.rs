@@ -78,7 +78,12 @@ impl Thread {
 
     /// A copy of its standard error.
     pub(crate) fn standard_error(self) -> io::Result<File> {
-        pidfd::copy_descriptor(self.process()?, 2).map(File::from)
+        self.copy_descriptor(2).map(File::from)
+    }
+
+    /// A copy of one of its descriptors.
+    pub(crate) fn copy_descriptor(self, number: i32) -> io::Result<OwnedFd> {
+        pidfd::copy_descriptor(self.process()?, number)
     }
 
     fn proc(self, entry: &str) -> PathBuf {

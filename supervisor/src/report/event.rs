@@ -42,7 +42,15 @@ pub(crate) enum How {
 
 /// Where loads are reported to; nowhere, for a program that nobody watches.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reporter(Option<Arc<Mutex<Vec<Load>>>>);
+pub(crate) struct Reporter(Option<Arc<Mutex<Kept>>>);
+
+/// What was reported.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) loads: Vec<Load>,
+    /// The engine, and why it is that one; none if the program runs unsupervised.
+    pub(crate) engine: Option<String>,
+}
 
 impl Reporter {
     /// A reporter that keeps what it is told.
@@ -57,16 +65,24 @@ impl Reporter {
 
     /// Takes note of a load.
     pub(crate) fn report(&self, load: Load) {
-        if let Some(loads) = &self.0 {
-            loads.lock().unwrap_or_else(PoisonError::into_inner).push(load);
+        self.keep(|kept| kept.loads.push(load));
+    }
+
+    /// Takes note of the engine.
+    pub(crate) fn engine(&self, words: &str) {
+        self.keep(|kept| kept.engine = Some(words.to_owned()));
+    }
+
+    fn keep(&self, note: impl FnOnce(&mut Kept)) {
+        if let Some(kept) = &self.0 {
+            note(&mut kept.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
     /// Everything noted so far.
-    pub(crate) fn take(&self) -> Vec<Load> {
-        let loads = self.0.as_ref();
-        loads.map_or_else(Vec::new, |loads| {
-            std::mem::take(&mut loads.lock().unwrap_or_else(PoisonError::into_inner))
-        })
+    pub(crate) fn take(&self) -> Kept {
+        let mut all = Kept::default();
+        self.keep(|kept| all = std::mem::take(kept));
+        all
     }
 }

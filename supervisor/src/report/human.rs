@@ -3,13 +3,19 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::event::{How, Load};
+use super::event::{How, Kept, Load};
 
 const HEADINGS: [&str; 6] = ["LIBRARY", "NEEDED BY", "PACKAGE", "HOW", "TIME", "STORE PATH"];
 
+/// What `sonde trace` prints: the engine, and the table.
+pub(crate) fn trace(kept: &Kept) -> String {
+    let engine = kept.engine.as_deref().unwrap_or("none; the program runs unsupervised");
+    format!("engine {engine}\n{}", table(&kept.loads))
+}
+
 /// The table, one line a library in the order of loading, and a summary. Where there were several processes, each has a
 /// part of its own.
-pub(crate) fn table(loads: &[Load]) -> String {
+fn table(loads: &[Load]) -> String {
     let mut processes = Vec::new();
     for load in loads {
         if !processes.contains(&load.process) {

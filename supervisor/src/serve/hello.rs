@@ -2,20 +2,25 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sonde_interp::handoff::{Answer, Hello, Listener, MAX_MESSAGE, MessageError, Refusal, Welcome};
+use nix::errno::Errno;
+use sonde_interp::handoff::{
+    Answer, Engine as Kind, Hello, MAX_MESSAGE, MessageError, Refusal, Welcome, Wish,
+};
 use sonde_resolve::bundle::Bundle;
 use sonde_resolve::elf::ElfError;
 use thiserror::Error;
 use tracing::{debug, info};
 
+use super::join::{Newcomer, receive_listener};
 use super::supply::TreeSupply;
 use super::tree::{Provision, Tree};
-use crate::guest::filter;
+use crate::engine::Engine;
+use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::guest::remote::{GuestRoot, Thread};
 use crate::index::{Index, IndexError};
 use crate::plan::closure::{GuestFiles, resolve};
@@ -38,7 +43,9 @@ pub(crate) enum HelloError {
     Socket(#[from] io::Error),
     #[error("the shim: {0}")]
     Message(#[from] MessageError),
-    #[error("this kernel is older than Linux 5.9, or does not allow seccomp user notification here")]
+    #[error(
+        "the engine that was asked for does not work here: seccomp user notification needs Linux 5.9, ptrace 5.3"
+    )]
     Kernel,
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -54,49 +61,65 @@ pub(crate) enum HelloError {
     LoaderStore { path: PathBuf, source: StoreError },
     #[error(transparent)]
     Loader(#[from] LoaderError),
-    #[error("the kernel refused the filter: {0}")]
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(
+        "the kernel refused the filter ({}): another supervisor may have this process already; libraries that are \
+         missing are not provided", errno_text(.0)
+    )]
     Filter(io::Error),
+    #[error(
+        "this process may not be traced ({}): a debugger may have it already, or kernel.yama.ptrace_scope forbids it; \
+         libraries that are missing are not provided", errno_text(.0)
+    )]
+    Trace(io::Error),
     #[error("the shim sent no listener")]
     NoListener,
+}
+
+/// An error as everybody prints it, without Rust's number.
+fn errno_text(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |errno| Errno::from_raw(errno).desc().to_owned())
 }
 
 /// A program that said hello.
 struct Guest {
     path: PathBuf,
+    wish: Wish,
     interpreter: Option<String>,
     root: GuestRoot,
     bundle: Bundle,
 }
 
-/// Greets the first process of a tree; returns the tree and the listener of its filter.
+/// Greets the first process of a tree; returns the tree and what makes its traps.
 pub(super) fn greet_first(
     settings: &Settings,
     socket: &Socket,
     thread: Thread,
     reporter: &Reporter,
-) -> Result<(Tree, OwnedFd), HelloError> {
+) -> Result<(Tree, Box<dyn Engine>), HelloError> {
     let guest = receive(socket, thread).or_else(|error| refuse(socket, error))?;
-    let tree = found_tree(settings, &guest, reporter).and_then(|tree| {
+    let tree = found_tree(settings, &guest, reporter).and_then(|(tree, config)| {
         let provision = admit(&tree, &guest)?;
-        Ok((tree, provision))
+        Ok((tree, config, provision))
     });
-    let (tree, provision) = tree.or_else(|error| refuse(socket, error))?;
-    // glibc remembers by a stat which folders of a search path exist: it must see those that lie elsewhere.
-    let stats = provision.loader.looks_at_cache || tree.files.are_elsewhere();
-    let filter = filter::narrow(&tree.range, stats);
-    send_welcome(&tree, socket, &provision, &filter)?;
-    // Work that the program need not wait for, done while it installs the filter.
-    tree.prepare_cache(&guest.path, &provision);
-    tree.index.release();
-    let listener = receive_listener(socket)?.ok_or(HelloError::NoListener)?;
-    Ok((tree, listener))
+    let (tree, config, provision) = tree.or_else(|error| refuse(socket, error))?;
+    let attempts = config.attempts(guest.wish, tree.features);
+    let (no_new_privs, provision) = (config.no_new_privs, &*provision);
+    let newcomer = Newcomer { socket, thread, tree: &tree, provision, no_new_privs };
+    let engine = newcomer.join(attempts, || {
+        // Work that the program need not wait for.
+        tree.prepare_cache(&guest.path, provision);
+        tree.index.release();
+    })?;
+    Ok((tree, engine))
 }
 
 /// Greets a foreign program that a process of the tree has executed: it runs under the tree's filter already.
 pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Result<(), HelloError> {
     let guest = receive(socket, thread).or_else(|error| refuse(socket, error))?;
     let provision = admit(tree, &guest).or_else(|error| refuse(socket, error))?;
-    send_welcome(tree, socket, &provision, &[])?;
+    send_welcome(tree, socket, &provision)?;
     receive_listener(socket).map(drop)
 }
 
@@ -123,20 +146,22 @@ fn receive(socket: &Socket, thread: Thread) -> Result<Guest, HelloError> {
     let bundle = Bundle::read(&path, bytes.as_ref(), library_path.as_deref(), &GuestFiles(&root))
         .map_err(|source| HelloError::Elf { path: path.clone(), source })?;
     let interpreter = bundle.members.first().and_then(|program| program.facts.interp.clone());
-    Ok(Guest { path, interpreter, root, bundle })
+    Ok(Guest { path, wish: hello.wish, interpreter, root, bundle })
 }
 
-fn found_tree(settings: &Settings, guest: &Guest, reporter: &Reporter) -> Result<Tree, HelloError> {
+fn found_tree(
+    settings: &Settings,
+    guest: &Guest,
+    reporter: &Reporter,
+) -> Result<(Tree, EngineConfig), HelloError> {
     let features = Features::probe();
-    if !features.sufficient() {
-        return Err(HelloError::Kernel);
-    }
+    let config = EngineConfig::load(settings)?;
     let StoreInUse { store, files } = store::open(settings)?;
     let index = Index::open(settings, files.clone())?;
     let realiser = Realiser::new(store, roots::folder(settings, &guest.path));
     info!(program = %guest.path.display(), "a tree begins");
     let (range, reporter, program) = (draw_place(), reporter.clone(), guest.path.clone());
-    Ok(Tree::new(index, files, features, range, realiser, reporter, program))
+    Ok((Tree::new(index, files, features, range, realiser, reporter, program), config))
 }
 
 /// Chooses the loader and everything that the program is known to need, and has it realised.
@@ -186,17 +211,15 @@ fn provide_loader(
     Ok(tree.add_provision(Loader::new(&path, file)?))
 }
 
-fn send_welcome(
-    tree: &Tree,
-    socket: &Socket,
-    provision: &Provision,
-    filter: &[u8],
-) -> Result<(), HelloError> {
+/// To a member: it has the tree's filter, or tracer, already.
+fn send_welcome(tree: &Tree, socket: &Socket, provision: &Provision) -> Result<(), HelloError> {
     let welcome = Welcome {
         loader_base: tree.range.start,
-        filter_flags: tree.features.filter_flags(),
+        engine: Kind::Seccomp,
+        no_new_privs: false,
+        filter_flags: 0,
         supervisor_pid: std::process::id(),
-        filter,
+        filter: &[],
     };
     let mut buffer = [0; MAX_MESSAGE];
     let length = Answer::Welcome(welcome).encode(&mut buffer)?;
@@ -204,17 +227,8 @@ fn send_welcome(
     Ok(())
 }
 
-fn receive_listener(socket: &Socket) -> Result<Option<OwnedFd>, HelloError> {
-    let mut buffer = [0; MAX_MESSAGE];
-    let (message, descriptor) = socket.receive(&mut buffer)?;
-    match Listener::decode(message)?.errno {
-        0 => Ok(descriptor),
-        errno => Err(HelloError::Filter(io::Error::from_raw_os_error(errno.cast_signed()))),
-    }
-}
-
 /// Tells the shim why, so that it can tell the user and fall back.
-fn refuse<T>(socket: &Socket, error: HelloError) -> Result<T, HelloError> {
+pub(super) fn refuse<T>(socket: &Socket, error: HelloError) -> Result<T, HelloError> {
     let text = error.to_string();
     let mut buffer = [0; MAX_MESSAGE];
     let mut end = text.len().min(MAX_MESSAGE / 2);

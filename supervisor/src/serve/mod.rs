@@ -1,6 +1,7 @@
 //! Who is served: one tree, from its first hello to the end of its last process.
 
 mod hello;
+mod join;
 mod knowledge;
 mod pool;
 mod supply;
@@ -12,7 +13,6 @@ use std::sync::Arc;
 
 use tracing::{debug, error};
 
-use crate::engine::{Engine, SeccompEngine};
 use crate::guest::remote::Thread;
 use crate::report::event::Reporter;
 use crate::settings::Settings;
@@ -28,11 +28,10 @@ pub(crate) fn serve(
     thread: Thread,
     reporter: &Reporter,
 ) -> Result<(), HelloError> {
-    let (tree, listener) = hello::greet_first(settings, &socket, thread, reporter)?;
+    let (tree, mut engine) = hello::greet_first(settings, &socket, thread, reporter)?;
     drop(socket);
     let tree = Arc::new(tree);
     let pool = pool::Pool::new(tree.clone());
-    let mut engine = SeccompEngine::new(listener);
     loop {
         match engine.next() {
             Ok(Some(notification)) => {

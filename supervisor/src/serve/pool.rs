@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use tracing::{error, warn};
 
 use super::tree::Tree;
@@ -15,11 +15,9 @@ use crate::sys::scm_rights::Socket;
 /// Downloads at once, and greetings.
 const WORKERS: usize = 8;
 
-/// Jobs that may wait. When all are taken, the receiving thread waits too: its traps are blocked threads of the
-/// tree, so the tree slows itself down and nobody else.
-const WAITING: usize = 256;
-
-/// All that can be given to the pool.
+/// All that can be given to the pool. As many jobs may wait as the tree has threads, since each of those is blocked until
+/// its job is done: the tree slows itself down and nobody else. The receiving thread never waits, because under ptrace
+/// the tree's threads need it to get anywhere at all.
 pub(crate) enum Job {
     /// A path that somebody waits for.
     Realise(StorePath),
@@ -38,7 +36,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(tree: Arc<Tree>) -> Self {
-        let (sender, receiver) = bounded(WAITING);
+        let (sender, receiver) = unbounded();
         Self { tree, sender, receiver, started: OnceLock::new() }
     }
 

@@ -26,7 +26,6 @@ use crate::plan::loader::Loader;
 use crate::report::event::{How, Reporter};
 use crate::store::{Asked, Realiser, StoreError, StoreFiles};
 use crate::sys::features::Features;
-use crate::sys::scm_rights::Socket;
 
 /// A loader of the tree and the cache that programs under it are served, unless they have their own.
 pub(super) struct Provision {
@@ -177,7 +176,11 @@ impl Tree {
     /// Answers a trapped call, now or, through the pool, later.
     pub(super) fn handle(&self, notification: Notification, pool: &Pool) {
         match notification.call() {
-            Call::Supervisor => connect(notification, pool),
+            Call::Supervisor { .. } => {
+                if let Some((socket, thread)) = notification.connect() {
+                    pool.submit(Job::Greet(socket, thread));
+                }
+            }
             Call::Stat { path, buffer } => self.describe(notification, path, buffer),
             Call::Open { path, .. } => self.open(notification, path, pool),
             Call::Other => notification.let_through(),
@@ -345,13 +348,4 @@ impl Tree {
             }
         }
     }
-}
-
-/// Gives a process of the tree a socket to the supervisor.
-fn connect(notification: Notification, pool: &Pool) {
-    let (Ok((ours, theirs)), Some(thread)) = (Socket::pair(), notification.thread()) else {
-        return notification.let_through();
-    };
-    notification.return_descriptor(theirs.as_fd());
-    pool.submit(Job::Greet(ours, thread));
 }

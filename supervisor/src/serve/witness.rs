@@ -46,6 +46,11 @@ impl Witness {
         }
     }
 
+    /// Which engine serves the tree, and why that one.
+    pub(super) fn engine(&self, words: &str) {
+        self.reporter.engine(words);
+    }
+
     /// Takes note of what a program needs.
     pub(super) fn learn(&self, closure: &Closure) {
         let mut needed_by = lock(&self.needed_by);

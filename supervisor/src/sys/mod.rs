@@ -7,6 +7,8 @@ pub(crate) mod original;
 pub(crate) mod pidfd;
 pub(crate) mod privilege;
 pub(crate) mod process_vm;
+pub(crate) mod ptrace;
+pub(crate) mod reaped;
 pub(crate) mod scm_rights;
 pub(crate) mod seccomp_notify;
 pub(crate) mod signals;

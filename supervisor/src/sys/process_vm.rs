@@ -38,7 +38,7 @@ pub(crate) fn read_string(process: u32, address: u64, limit: usize) -> io::Resul
 }
 
 /// Writes bytes; all of them, or an error.
-fn write(process: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(process: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
     let base = usize::try_from(address).map_err(io::Error::other)?;
     let remote = [RemoteIoVec { base, len: bytes.len() }];
     match process_vm_writev(pid(process), &[IoSlice::new(bytes)], &remote)? {

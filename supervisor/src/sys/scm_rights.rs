@@ -18,6 +18,13 @@ use nix::sys::time::TimeVal;
 #[derive(Debug)]
 pub(crate) struct Socket(OwnedFd);
 
+impl From<OwnedFd> for Socket {
+    /// Whatever the descriptor is: if it is no such socket, sending and receiving will say so.
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+}
+
 impl Socket {
     /// Two sockets connected to each other, close-on-exec.
     pub(crate) fn pair() -> io::Result<(Self, Self)> {

@@ -1,0 +1,121 @@
+//! What is done at each kind of stop, so that the tree does not notice: signals arrive, stops of the shell stop, new
+//! processes and threads run on, and calls of the loader become traps.
+
+use std::io;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use tracing::debug;
+
+use super::{PtraceEngine, Stops, Trapped};
+use crate::guest::filter;
+use crate::guest::notification::{Call, Notification};
+use crate::guest::privileged;
+use crate::guest::remote::Thread;
+use crate::guest::stopped::Stopped;
+use crate::sys::ptrace::{Entry, Moment, Register, Stop, SyscallInfo, Until, X86_64};
+
+impl PtraceEngine {
+    /// Deals with a thread that has stopped.
+    pub(super) fn stopped(&mut self, stopped: Stopped, stop: Stop) -> io::Result<()> {
+        match stop {
+            Stop::Seccomp | Stop::Syscall => self.at_call(stopped),
+            // Delivered as it would have been; the kernel has kept what came with it.
+            Stop::Signal(signal) => {
+                let until = self.until_for(&stopped);
+                stopped.resume(until, signal)
+            }
+            // Stopped it stays, and its parent has been told; SIGCONT makes it pass by here again.
+            Stop::Group => stopped.listen(),
+            Stop::Exec => {
+                // Whatever its threads waited for, they are gone; the one that called has got the process's id.
+                let threads = [Some(stopped.thread()), stopped.former().ok().and_then(Thread::new)];
+                for thread in threads.into_iter().flatten() {
+                    self.answers.while_locked(|waiting| waiting.remove(&thread.id()));
+                    self.forget(thread);
+                }
+                stopped.resume(self.until(), 0)
+            }
+            Stop::Passing => {
+                let until = self.until_for(&stopped);
+                stopped.resume(until, 0)
+            }
+        }
+    }
+
+    /// A thread in a call of ours must be met again at that call's exit, whatever stops it in between.
+    fn until_for(&self, stopped: &Stopped) -> Until {
+        if self.redirected.contains_key(&stopped.thread()) { Until::Syscall } else { self.until() }
+    }
+
+    fn at_call(&mut self, stopped: Stopped) -> io::Result<()> {
+        let SyscallInfo { moment, architecture, instruction, stack } = stopped.syscall()?;
+        match moment {
+            Moment::Seccomp(_, data) if data != u32::from(filter::TRACE_DATA) => {
+                // A filter of the program's own, for a tracer that there is not: so says the kernel then.
+                stopped.skip_call(-i64::from(Errno::ENOSYS as i32))?;
+                stopped.resume(self.until(), 0)
+            }
+            Moment::Seccomp(entry, _) => self.trap(stopped, entry, stack),
+            Moment::Entry(entry) if self.stops == Stops::All && architecture == X86_64 => {
+                let first = entry.arguments[0];
+                if filter::wants(&self.loader, self.looks, entry.number, instruction, first) {
+                    self.trap(stopped, entry, stack)
+                } else if privileged::is_raised(stopped.thread(), entry.number, &entry.arguments) {
+                    // Under a tracer the program would not get what it is for. It is none that we could serve.
+                    debug!(
+                        thread = stopped.thread().id(),
+                        "let go: it executes a program that raises privileges"
+                    );
+                    stopped.release()
+                } else {
+                    stopped.resume(self.until(), 0)
+                }
+            }
+            Moment::Exit(result) => self.at_exit(stopped, result, instruction),
+            Moment::Entry(_) | Moment::None => {
+                let until = self.until_for(&stopped);
+                stopped.resume(until, 0)
+            }
+        }
+    }
+
+    /// The loader, or a shim, waits for an answer.
+    fn trap(&mut self, stopped: Stopped, entry: Entry, stack: u64) -> io::Result<()> {
+        let thread = stopped.thread();
+        if self.excused.remove(&thread) {
+            return stopped.resume(self.until(), 0);
+        }
+        self.last_id += 1;
+        let id = self.last_id;
+        let number = i32::try_from(entry.number).unwrap_or(-1);
+        let call = Call::from_registers(number, &entry.arguments);
+        self.answers.while_locked(|waiting| waiting.insert(thread.id(), id));
+        self.trapped.insert(thread, Trapped { id, stopped, entry, stack });
+        self.ready.push_back(Notification::new(Arc::clone(&self.answers) as _, id, Some(thread), call));
+        Ok(())
+    }
+
+    /// An open with a path of ours has been made: nobody is to notice. If it failed, it is made as it was meant.
+    fn at_exit(&mut self, stopped: Stopped, result: i64, instruction: u64) -> io::Result<()> {
+        if let Some(redirected) = self.redirected.remove(&stopped.thread()) {
+            let (register, path) = path_of(&redirected.entry);
+            stopped.set(register, path)?;
+            if result < 0 {
+                debug!(thread = stopped.thread().id(), result, "a file of ours could not be opened");
+                stopped.call_again(redirected.entry.number, instruction)?;
+                self.excused.insert(stopped.thread());
+            }
+        }
+        stopped.resume(self.until(), 0)
+    }
+}
+
+/// The register with an open's path, and the path's address.
+pub(super) fn path_of(entry: &Entry) -> (Register, u64) {
+    if entry.number == libc::SYS_open.cast_unsigned() {
+        (Register::First, entry.arguments[0])
+    } else {
+        (Register::Second, entry.arguments[1])
+    }
+}
