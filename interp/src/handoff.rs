@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! shim ── Hello [program]? ──────────► supervisor      who I am
-//! shim ◄─ Welcome [loader] ────────── supervisor       what to load, where, and the filter to install
+//! shim ◄─ Welcome [loader] [keeper]? ─ supervisor       what to load, where, and the filter to install
 //!      ◄─ Refusal                                      … or why not
+//!      ◄─ Private                                      … or that another one is to be started
 //! shim ── Listener [listener]? ──────► supervisor      the filter stands
 //! ```
 //!
@@ -64,6 +65,10 @@ const WELCOME: u32 = u32::from_le_bytes(*b"SNDW");
 const REFUSAL: u32 = u32::from_le_bytes(*b"SNDR");
 const LISTENER: u32 = u32::from_le_bytes(*b"SNDL");
 const PROCEED: u32 = u32::from_le_bytes(*b"SNDP");
+const PRIVATE: u32 = u32::from_le_bytes(*b"SNDX");
+
+/// Where a user's supervisor can be reached, below `$XDG_RUNTIME_DIR`.
+pub const DOOR: &str = "sonde/socket";
 
 /// What makes traps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,11 +148,14 @@ pub struct Hello<'a> {
     pub direct: bool,
     /// The engine that the command line asks for; a member gets its tree's.
     pub wish: Wish,
+    /// The supervisor that the shim would start: one that is running already serves nobody who means another.
+    pub supervisor: &'a [u8],
     /// The path by which the program was executed, as the kernel or the command line gave it.
     pub program: &'a [u8],
 }
 
-/// The answer that makes a process part of a tree. The loader's descriptor is attached.
+/// The answer that makes a process part of a tree. The loader's descriptor is attached, and behind it, if the tree is to
+/// survive its supervisor, a socket on which the listener is wanted too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Welcome<'a> {
     /// The address at which the loader must be mapped: the filter recognises it by this.
@@ -189,6 +197,8 @@ pub enum Answer<'a> {
     Refusal(Refusal<'a>),
     /// Engine ptrace: the supervisor has done its part.
     Proceed,
+    /// The supervisor serves others, whose environment says something else; start one for this program.
+    Private,
 }
 
 /// Why a message was not understood.
@@ -224,11 +234,12 @@ impl<'a> Hello<'a> {
         writer.u32(self.pid)?;
         writer.u32(u32::from(self.direct))?;
         writer.u32(self.wish.to_number())?;
+        writer.bytes(self.supervisor)?;
         writer.bytes(self.program)?;
         Ok(writer.length)
     }
 
-    /// Reads a message; `program` borrows from `message`.
+    /// Reads a message; the paths borrow from `message`.
     pub fn decode(message: &'a [u8]) -> Result<Self, MessageError> {
         let (kind, mut reader) = Reader::start(message)?;
         if kind != HELLO {
@@ -238,6 +249,7 @@ impl<'a> Hello<'a> {
             pid: reader.u32()?,
             direct: reader.u32()? != 0,
             wish: Wish::from_number(reader.u32()?)?,
+            supervisor: reader.bytes()?,
             program: reader.bytes()?,
         };
         reader.end()?;
@@ -266,6 +278,7 @@ impl<'a> Answer<'a> {
                 Ok(writer.length)
             }
             Self::Proceed => Ok(Writer::start(buffer, PROCEED)?.length),
+            Self::Private => Ok(Writer::start(buffer, PRIVATE)?.length),
         }
     }
 
@@ -286,6 +299,7 @@ impl<'a> Answer<'a> {
                 message: reader.bytes()?,
             }),
             PROCEED => Self::Proceed,
+            PRIVATE => Self::Private,
             _ => return Err(MessageError::Kind),
         };
         reader.end()?;
@@ -357,7 +371,7 @@ impl<'a> Reader<'a> {
         let kind = reader.u32()?;
         match reader.u32()? {
             PROTOCOL => Ok((kind, reader)),
-            _ if ![HELLO, WELCOME, REFUSAL, LISTENER, PROCEED].contains(&kind) => Err(MessageError::Kind),
+            _ if ![HELLO, WELCOME, REFUSAL, LISTENER, PROCEED, PRIVATE].contains(&kind) => Err(MessageError::Kind),
             other => Err(MessageError::Protocol(other)),
         }
     }
@@ -408,13 +422,14 @@ mod tests {
         let mut buffer = [0; MAX_MESSAGE];
         let wishes = Wish::WORDS.map(|word| Wish::from_word(word.as_bytes()).unwrap());
         for wish in wishes.into_iter().chain([Wish::Unsaid]) {
-            let hello = Hello { pid: 4242, direct: true, wish, program: b"/opt/app/bin/app" };
+            let (supervisor, program) = (b"/bin/sonde", b"/opt/app/bin/app");
+            let hello = Hello { pid: 4242, direct: true, wish, supervisor, program };
             let length = hello.encode(&mut buffer).unwrap();
             assert_eq!(Hello::decode(&buffer[..length]), Ok(hello));
         }
 
         let refusal = Answer::Refusal(Refusal { exit_code: 126, message: b"no" });
-        for answer in [welcome(), refusal, Answer::Proceed] {
+        for answer in [welcome(), refusal, Answer::Proceed, Answer::Private] {
             let length = answer.encode(&mut buffer).unwrap();
             assert_eq!(Answer::decode(&buffer[..length]), Ok(answer));
         }
@@ -437,8 +452,8 @@ mod tests {
     #[test]
     fn a_length_that_lies_is_refused() {
         let mut buffer = [0; 64];
-        let length =
-            Hello { pid: 1, direct: false, wish: Wish::Unsaid, program: b"x" }.encode(&mut buffer).unwrap();
+        let hello = Hello { pid: 1, direct: false, wish: Wish::Unsaid, supervisor: b"s", program: b"x" };
+        let length = hello.encode(&mut buffer).unwrap();
         buffer[20..24].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(Hello::decode(&buffer[..length]), Err(MessageError::Length));
     }
@@ -455,7 +470,7 @@ mod tests {
     #[test]
     fn a_message_too_long_for_the_buffer_is_refused_by_the_writer() {
         let program = [b'x'; 100];
-        let hello = Hello { pid: 1, direct: false, wish: Wish::Unsaid, program: &program };
+        let hello = Hello { pid: 1, direct: false, wish: Wish::Unsaid, supervisor: b"s", program: &program };
         assert_eq!(hello.encode(&mut [0; 64]), Err(MessageError::Length));
     }
 }

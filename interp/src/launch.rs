@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 
 use linux_raw_sys::auxvec::{AT_BASE, AT_EXECFN, AT_SECURE};
-use linux_raw_sys::errno::{EACCES, ENOENT, ENOEXEC, EPROTO};
+use linux_raw_sys::errno::{EACCES, ECONNRESET, ENOENT, ENOEXEC, ENOTCONN, EPIPE, EPROTO};
 use sonde_interp::command::{Command, HELP, Supervisor};
 use sonde_interp::handoff::{Answer, Engine, Welcome, Wish};
 use sonde_interp::stack::InitialStack;
@@ -15,11 +15,14 @@ use crate::executable;
 use crate::map::{self, Head, Place};
 use crate::say::{complain, describe};
 use crate::supervisor::{self, Mailbox, nul_terminated};
-use crate::sys::{self, Descriptor, Errno, NullTerminated};
+use crate::sys::{self, Descriptor, Errno, NullTerminated, Received};
 
 /// As a shell reports a command that was not found, and one that could not be run (POSIX, 2.8.2).
 const NOT_FOUND: i32 = 127;
 const NOT_RUNNABLE: i32 = 126;
+
+/// So many supervisors may die, one after the other, before the program runs without.
+const ATTEMPTS: usize = 4;
 
 const COMPILED_IN_LOADER: &CStr = nul_terminated(concat!(env!("SONDE_DEFAULT_LOADER"), "\0"));
 
@@ -134,34 +137,49 @@ fn supervised(
     asked: Supervisor<'_>,
     wish: Wish,
 ) -> Loader {
-    let trouble = |errno| fallback(stack, path, Some((supervisor::path(stack, asked), errno)));
-    let socket = match supervisor::connect(stack, asked) {
-        Ok(socket) => socket,
-        Err(errno) => return trouble(errno),
-    };
-    let mut mailbox = Mailbox::new();
-    match supervisor::ask(&socket, path, file, wish, &mut mailbox) {
-        Ok((Answer::Welcome(welcome), Some(loader))) => match join(&socket, &welcome, &loader) {
-            Ok(loader) => loader,
-            Err(errno) => trouble(errno),
-        },
-        Ok((Answer::Refusal(refusal), _)) => {
-            if !refusal.message.is_empty() {
-                complain(&[refusal.message]);
+    let supervisor = supervisor::path(stack, asked);
+    let trouble = |errno| fallback(stack, path, Some((supervisor, errno)));
+    let (mut shared, mut gone) = (true, EPROTO);
+    for _ in 0..ATTEMPTS {
+        let connection = match supervisor::connect(stack, asked, shared) {
+            Ok(connection) => connection,
+            Err(errno) => return trouble(errno),
+        };
+        let (socket, mut mailbox) = (&connection.socket, Mailbox::new());
+        match supervisor::ask(socket, path, file, wish, supervisor, &mut mailbox) {
+            Ok((Answer::Welcome(welcome), Received { first: Some(loader), second: keeper })) => {
+                return join(socket, &welcome, &loader, keeper.as_ref()).unwrap_or_else(trouble);
             }
-            if refusal.exit_code != 0 {
-                sys::exit(i32::from(refusal.exit_code));
+            Ok((Answer::Refusal(refusal), _)) => {
+                if !refusal.message.is_empty() {
+                    complain(&[refusal.message]);
+                }
+                if refusal.exit_code != 0 {
+                    sys::exit(i32::from(refusal.exit_code));
+                }
+                return fallback(stack, path, None);
             }
-            fallback(stack, path, None)
+            Ok((Answer::Private, _)) => shared = false,
+            // It has just ended, or died over somebody else's program: there will be another.
+            Err(errno @ (ECONNRESET | ENOTCONN | EPIPE)) if !matches!(asked, Supervisor::Socket(_)) => {
+                gone = errno;
+            }
+            _ if connection.shared => shared = false, // one of another version
+            Ok(_) => return trouble(EPROTO),
+            Err(errno) => return trouble(errno),
         }
-        Ok((Answer::Welcome(_) | Answer::Proceed, _)) => trouble(EPROTO),
-        Err(errno) => trouble(errno),
     }
+    trouble(gone)
 }
 
 /// Maps the loader, and becomes part of the tree by the engine that the supervisor names; or, if it comes to that, by
 /// the next one.
-fn join(socket: &Descriptor, welcome: &Welcome<'_>, loader: &Descriptor) -> Result<Loader, Errno> {
+fn join(
+    socket: &Descriptor,
+    welcome: &Welcome<'_>,
+    loader: &Descriptor,
+    keeper: Option<&Descriptor>,
+) -> Result<Loader, Errno> {
     let loader = load(loader, Place::At(welcome.loader_base)).map_err(|error| match error {
         map::MapError::System(errno) => errno,
         map::MapError::Elf(_) => ENOEXEC,
@@ -176,7 +194,7 @@ fn join(socket: &Descriptor, welcome: &Welcome<'_>, loader: &Descriptor) -> Resu
             Ok(())
         }
         Engine::Ptrace => be_traced(socket, welcome),
-        Engine::Seccomp => be_notified(socket, welcome),
+        Engine::Seccomp => be_notified(socket, welcome, keeper),
     };
     if let Err(errno) = joined {
         complain(&[
@@ -189,8 +207,16 @@ fn join(socket: &Descriptor, welcome: &Welcome<'_>, loader: &Descriptor) -> Resu
 }
 
 /// Engine seccomp: installs the filter that knows the loader by its place, and hands the listener over.
-fn be_notified(socket: &Descriptor, welcome: &Welcome<'_>) -> Result<(), Errno> {
+fn be_notified(
+    socket: &Descriptor,
+    welcome: &Welcome<'_>,
+    keeper: Option<&Descriptor>,
+) -> Result<(), Errno> {
     let listener = sys::install_filter(welcome.filter, welcome.filter_flags, welcome.no_new_privs).map(Some);
+    // The keeper first: if the supervisor dies in this moment, the next one must have the listener.
+    if let Some(keeper) = keeper {
+        let _ = supervisor::report(keeper, &listener);
+    }
     let reported = supervisor::report(socket, &listener);
     let Err(errno) = listener else { return Ok(()) };
     reported?;

@@ -9,12 +9,12 @@ use linux_raw_sys::general::{
 };
 use sonde_interp::command::Supervisor;
 use sonde_interp::handoff::{
-    Answer, CALL_DIRFD, CALL_PATH, GUARD_VARIABLE, Hello, Listener, MAX_MESSAGE, OFFER_ERRNO, SUPERVISE,
+    Answer, CALL_DIRFD, CALL_PATH, DOOR, GUARD_VARIABLE, Hello, Listener, MAX_MESSAGE, OFFER_ERRNO, SUPERVISE,
     SUPERVISOR_FD, Wish,
 };
 use sonde_interp::stack::InitialStack;
 
-use crate::sys::{self, Descriptor, Errno, Fork, NullTerminated};
+use crate::sys::{self, Descriptor, Errno, Fork, NullTerminated, Received};
 
 /// A message and what came with it; the buffer outlives what is read from it.
 pub(crate) struct Mailbox {
@@ -43,20 +43,41 @@ pub(crate) const fn nul_terminated(text: &'static str) -> &'static CStr {
     }
 }
 
+/// A way to a supervisor.
+pub(crate) struct Connection {
+    pub(crate) socket: Descriptor,
+    /// It is the user's, which serves others too: whatever is wrong with it, another one may be started.
+    pub(crate) shared: bool,
+}
+
 /// Connects to the supervisor: the one that was named by descriptor, the one whose tree this process belongs
-/// to already, or else a new one.
-pub(crate) fn connect(stack: &InitialStack, asked: Supervisor<'_>) -> Result<Descriptor, Errno> {
+/// to already, the user's, if that will do, or else a new one.
+pub(crate) fn connect(
+    stack: &InitialStack,
+    asked: Supervisor<'_>,
+    shared: bool,
+) -> Result<Connection, Errno> {
+    let only = |socket| Connection { socket, shared: false };
     if let Supervisor::Socket(number) = asked {
         // A copy with close-on-exec; the inherited one goes when `inherited` does.
         let inherited = Descriptor::inherited(number);
-        return sys::duplicate_above(&inherited, 0);
+        return sys::duplicate_above(&inherited, 0).map(only);
     }
     match sys::open_at(CALL_DIRFD, CALL_PATH, O_RDONLY | O_CLOEXEC) {
-        Ok(socket) => Ok(socket),
-        Err(OFFER_ERRNO) => offer(),
+        Ok(socket) => return Ok(only(socket)),
+        Err(OFFER_ERRNO) => return offer().map(only),
         // EBADF is the kernel's own answer: this process is in no tree. ENOSYS: the tree's supervisor is gone
         // (seccomp_unotify(2)); its filter stays, but a new listener may be had.
-        Err(_) => start(stack, path(stack, asked)),
+        Err(_) => {}
+    }
+    if stack.variable(GUARD_VARIABLE).is_some() {
+        // This *is* a supervisor, or one of its helpers, that needs an interpreter.
+        return Err(EBADF);
+    }
+    let door = stack.variable("XDG_RUNTIME_DIR").filter(|_| shared);
+    match door.and_then(|folder| sys::connect(folder, DOOR).ok()) {
+        Some(socket) => Ok(Connection { socket, shared: true }),
+        None => start(stack, path(stack, asked)).map(only),
     }
 }
 
@@ -73,11 +94,12 @@ pub(crate) fn ask<'m>(
     program: &CStr,
     file: Option<&Descriptor>,
     wish: Wish,
+    supervisor: &CStr,
     mailbox: &'m mut Mailbox,
-) -> Result<(Answer<'m>, Option<Descriptor>), Errno> {
-    // A path longer than a message can only be a lie: execve(2) takes at most PATH_MAX bytes.
-    let program = program.to_bytes();
-    let hello = Hello { pid: sys::process_id(), direct: file.is_some(), wish, program };
+) -> Result<(Answer<'m>, Received), Errno> {
+    // Paths longer than a message can only be a lie: execve(2) takes at most PATH_MAX bytes.
+    let (program, supervisor) = (program.to_bytes(), supervisor.to_bytes());
+    let hello = Hello { pid: sys::process_id(), direct: file.is_some(), wish, supervisor, program };
     let length = hello.encode(&mut mailbox.buffer).map_err(|_| EPROTO)?;
     sys::send(socket, &mailbox.buffer[..length], file)?;
     answer(socket, mailbox)
@@ -87,10 +109,10 @@ pub(crate) fn ask<'m>(
 pub(crate) fn answer<'m>(
     socket: &Descriptor,
     mailbox: &'m mut Mailbox,
-) -> Result<(Answer<'m>, Option<Descriptor>), Errno> {
-    let (message, descriptor) = sys::receive(socket, &mut mailbox.buffer)?;
+) -> Result<(Answer<'m>, Received), Errno> {
+    let (message, received) = sys::receive(socket, &mut mailbox.buffer)?;
     let answer = Answer::decode(message).map_err(|_| EPROTO)?;
-    Ok((answer, descriptor))
+    Ok((answer, received))
 }
 
 /// Tells the supervisor what became of the filter; hands the listener over.
@@ -106,10 +128,6 @@ pub(crate) fn report(socket: &Descriptor, result: &Result<Option<Descriptor>, Er
 
 /// Starts a supervisor by double fork: the program must never meet a child that it did not make.
 fn start(stack: &InitialStack, path: &CStr) -> Result<Descriptor, Errno> {
-    if stack.variable(GUARD_VARIABLE).is_some() {
-        // This *is* a supervisor, or one of its helpers, that needs an interpreter.
-        return Err(EBADF);
-    }
     sys::executable(path)?;
     let (ours, theirs) = sys::socket_pair()?;
     sys::without_adopting(|| match sys::fork()? {

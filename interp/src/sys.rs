@@ -9,14 +9,15 @@ use core::ptr;
 use linux_raw_sys::ctypes::c_int;
 use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, EMSGSIZE, ENOTCONN, EPERM};
 use linux_raw_sys::general::{
-    __NR_clone, __NR_close, __NR_close_range, __NR_dup2, __NR_execve, __NR_exit_group, __NR_faccessat,
-    __NR_fcntl, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_openat, __NR_prctl,
-    __NR_pread64, __NR_recvmsg, __NR_seccomp, __NR_sendmsg, __NR_setsid, __NR_socketpair, __NR_wait4,
+    __NR_clone, __NR_close, __NR_close_range, __NR_connect, __NR_dup2, __NR_execve, __NR_exit_group, __NR_faccessat,
+    __NR_fcntl, __NR_geteuid, __NR_getpid, __NR_getrandom, __NR_getsockopt, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_openat, __NR_prctl,
+    __NR_pread64, __NR_recvmsg, __NR_seccomp, __NR_sendmsg, __NR_setsid, __NR_socket, __NR_socketpair, __NR_wait4,
     __NR_write, __WALL, AT_FDCWD, F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE,
     O_CLOEXEC, O_RDONLY, X_OK, iovec,
 };
 use linux_raw_sys::net::{
-    AF_UNIX, MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, cmsghdr, msghdr,
+    AF_UNIX, MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, SCM_RIGHTS, SO_PEERCRED, SOCK_SEQPACKET, SOL_SOCKET, cmsghdr,
+    msghdr, sockaddr_un,
 };
 use linux_raw_sys::prctl::{
     PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER, PR_SET_MM, PR_SET_MM_MAP, PR_SET_NAME,
@@ -199,15 +200,60 @@ pub(crate) fn socket_pair() -> Result<(Descriptor, Descriptor), Errno> {
     Ok((Descriptor(pair[0]), Descriptor(pair[1])))
 }
 
-/// Space for one descriptor beside a message, aligned as `struct cmsghdr` wants it (cmsg(3)).
+/// Connects to a socket that this user listens on, at a name in a folder. Anybody else's is `EACCES`.
+pub(crate) fn connect(folder: &CStr, name: &str) -> Result<Descriptor, Errno> {
+    let mut address = sockaddr_un { sun_family: AF_UNIX as u16, sun_path: [0; 108] };
+    let path = folder.to_bytes().iter().chain(b"/").chain(name.as_bytes());
+    let mut length = 0;
+    for byte in path {
+        // The last byte stays 0.
+        let Some(place) = address.sun_path[..107].get_mut(length) else { return Err(EINVAL) };
+        *place = *byte as _;
+        length += 1;
+    }
+    let kind = (SOCK_SEQPACKET | SOCK_CLOEXEC) as usize;
+    // SAFETY: no pointers.
+    let socket = unsafe { call(__NR_socket, [AF_UNIX as usize, kind, 0, 0, 0, 0]) }?;
+    let socket = Descriptor(socket as i32);
+    let arguments =
+        [socket.0 as usize, (&raw const address) as usize, size_of::<sockaddr_un>(), 0, 0, 0];
+    // SAFETY: the kernel reads the address.
+    restarted(|| unsafe { call(__NR_connect, arguments) })?;
+    let mut peer = [0_u32; 3]; // struct ucred: process, user, group
+    let mut length = size_of_val(&peer) as u32;
+    let arguments = [
+        socket.0 as usize,
+        SOL_SOCKET as usize,
+        SO_PEERCRED as usize,
+        peer.as_mut_ptr() as usize,
+        (&raw mut length) as usize,
+        0,
+    ];
+    // SAFETY: the kernel writes at most `length` bytes to `peer`.
+    unsafe { call(__NR_getsockopt, arguments) }?;
+    // SAFETY: no arguments.
+    let own = unsafe { call(__NR_geteuid, [0; 6]) }?;
+    if peer[1] as usize == own { Ok(socket) } else { Err(EACCES) }
+}
+
+/// What comes beside a message, in order.
+#[derive(Default)]
+pub(crate) struct Received {
+    pub(crate) first: Option<Descriptor>,
+    pub(crate) second: Option<Descriptor>,
+}
+
+/// Space for two descriptors beside a message, aligned as `struct cmsghdr` wants it (cmsg(3)).
 #[repr(C)]
 struct RightsBuffer {
     header: cmsghdr,
-    descriptor: c_int,
-    padding: c_int,
+    descriptors: [c_int; 2],
 }
 
-const RIGHTS_LENGTH: usize = size_of::<cmsghdr>() + size_of::<c_int>();
+/// What `cmsg_len` is with so many descriptors.
+const fn rights_length(descriptors: usize) -> usize {
+    size_of::<cmsghdr>() + descriptors * size_of::<c_int>()
+}
 
 fn message(vector: &mut iovec, control: Option<&mut RightsBuffer>) -> msghdr {
     let control_length = if control.is_some() { size_of::<RightsBuffer>() } else { 0 };
@@ -227,12 +273,11 @@ pub(crate) fn send(socket: &Descriptor, bytes: &[u8], descriptor: Option<&Descri
     let mut vector = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() as _ };
     let mut control = RightsBuffer {
         header: cmsghdr {
-            cmsg_len: RIGHTS_LENGTH,
+            cmsg_len: rights_length(1),
             cmsg_level: SOL_SOCKET as c_int,
             cmsg_type: SCM_RIGHTS as c_int,
         },
-        descriptor: descriptor.map_or(-1, Descriptor::number),
-        padding: 0,
+        descriptors: [descriptor.map_or(-1, Descriptor::number), -1],
     };
     let header = message(&mut vector, descriptor.is_some().then_some(&mut control));
     let arguments = [socket.0 as usize, (&raw const header) as usize, MSG_NOSIGNAL as usize, 0, 0, 0];
@@ -240,29 +285,28 @@ pub(crate) fn send(socket: &Descriptor, bytes: &[u8], descriptor: Option<&Descri
     restarted(|| unsafe { call(__NR_sendmsg, arguments) }).map(drop)
 }
 
-/// Receives one message and the descriptor beside it. A closed socket is `ENOTCONN`.
+/// Receives one message and what comes beside it. A closed socket is `ENOTCONN`.
 pub(crate) fn receive<'b>(
     socket: &Descriptor,
     buffer: &'b mut [u8],
-) -> Result<(&'b [u8], Option<Descriptor>), Errno> {
+) -> Result<(&'b [u8], Received), Errno> {
     let mut vector = iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() as _ };
     let mut control = RightsBuffer {
         header: cmsghdr { cmsg_len: 0, cmsg_level: 0, cmsg_type: 0 },
-        descriptor: -1,
-        padding: 0,
+        descriptors: [-1; 2],
     };
     let mut header = message(&mut vector, Some(&mut control));
     let arguments = [socket.0 as usize, (&raw mut header) as usize, MSG_CMSG_CLOEXEC as usize, 0, 0, 0];
     // SAFETY: the kernel writes to header, control and buffer only, within the lengths given.
     let length = restarted(|| unsafe { call(__NR_recvmsg, arguments) })?;
-    let attached = header.msg_controllen >= RIGHTS_LENGTH
-        && control.header.cmsg_type == SCM_RIGHTS as c_int
-        && control.descriptor >= 0;
-    let descriptor = attached.then_some(Descriptor(control.descriptor));
+    let rights = control.header.cmsg_type == SCM_RIGHTS as c_int && control.header.cmsg_level == SOL_SOCKET as c_int;
+    let attached = |count: usize| rights && control.header.cmsg_len as usize >= rights_length(count);
+    let descriptor = |index: usize| attached(index + 1).then(|| Descriptor(control.descriptors[index]));
+    let received = Received { first: descriptor(0), second: descriptor(1) };
     match length {
         0 => Err(ENOTCONN),
         _ if header.msg_flags & linux_raw_sys::net::MSG_TRUNC != 0 => Err(EMSGSIZE),
-        _ => Ok((&buffer[..length], descriptor)),
+        _ => Ok((&buffer[..length], received)),
     }
 }
 

@@ -1,18 +1,18 @@
-//! `sonde supervise`: what the shim starts. Serves the tree of the process at the other end of descriptor 3.
+//! `sonde supervise`: what the shim starts. Serves the tree of the process at the other end of descriptor 3, and whoever
+//! comes to the user's door meanwhile.
 
 use std::process::ExitCode;
 
 use sonde_interp::handoff::SUPERVISOR_FD;
 
 use super::{complain, exit_code, logging};
-use crate::guest::remote::Thread;
-use crate::report::event::Reporter;
-use crate::serve;
+use crate::serve::keeper::keep;
+use crate::serve::{self, Door};
 use crate::settings::Settings;
 use crate::sys::scm_rights::Socket;
 use crate::sys::signals;
 
-/// Serves one tree.
+/// Serves, until there is nobody left.
 pub(crate) fn supervise() -> ExitCode {
     // First of all, before anything else is opened: the number must still be the shim's.
     let socket = match Socket::inherited(SUPERVISOR_FD) {
@@ -24,19 +24,20 @@ pub(crate) fn supervise() -> ExitCode {
     };
     let settings = Settings::from_environment();
     logging::to_file(&settings);
-    let served = (|| -> anyhow::Result<()> {
-        signals::reset()?;
-        // No folder is kept busy by us.
-        std::env::set_current_dir("/")?;
-        let peer = socket.peer()?;
-        let thread = Thread::new(peer)
-            .ok_or_else(|| anyhow::anyhow!("the shim's process cannot be seen from here"))?;
-        serve::serve(&settings, socket, thread, &Reporter::default())?;
-        Ok(())
-    })();
-    if let Err(error) = served {
+    // No folder is kept busy by us.
+    if let Err(error) = signals::reset().and_then(|()| std::env::set_current_dir("/")) {
         tracing::warn!(%error, "not served");
         return exit_code::code(exit_code::FAILURE);
+    }
+    let door = Door::open();
+    // Two processes return from here, one after the other.
+    match keep(socket) {
+        Some(inheritance) => {
+            serve::work(settings, inheritance, door.as_ref());
+            // The keeper has it too, and closes it.
+            std::mem::forget(door);
+        }
+        None => door.into_iter().for_each(Door::close),
     }
     ExitCode::SUCCESS
 }

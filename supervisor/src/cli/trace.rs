@@ -50,7 +50,6 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
         drop(theirs);
         // The child has them as they were; from now on it alone is meant.
         signals::ignore_terminal()?;
-        signals::hold_child()?;
         watch(child, ours, &reporter)
     });
     match status {
@@ -70,7 +69,7 @@ fn watch(child: Pid, socket: Socket, reporter: &Reporter) -> io::Result<WaitStat
     // Reaped at once, not when its tree has ended: before Linux 6.11 a zombie counts as a part of it.
     let reaper = thread::Builder::new().name("reaper".into()).spawn(move || reaped::wait(child))?;
     if let Some(thread) = Thread::new(child.as_raw().cast_unsigned())
-        && let Err(error) = serve::serve(&Settings::from_environment(), socket, thread, reporter)
+        && let Err(error) = serve::serve(Settings::from_environment(), socket, thread, reporter.clone())
     {
         tracing::debug!(%error, "the program runs unsupervised; the shim has said why");
     }

@@ -63,9 +63,14 @@ impl Thread {
         fs::read_link(self.proc("exe"))
     }
 
+    /// Its environment as it was at the start of the program, each variable with a NUL behind it (proc_pid_environ(5)).
+    pub(crate) fn environment(self) -> io::Result<Vec<u8>> {
+        fs::read(self.proc("environ"))
+    }
+
     /// One of its environment variables as it was at the start of the program (proc_pid_environ(5)).
     pub(crate) fn variable(self, name: &str) -> Option<Vec<u8>> {
-        let environment = fs::read(self.proc("environ")).ok()?;
+        let environment = self.environment().ok()?;
         environment
             .split(|byte| *byte == 0)
             .find_map(|entry| Some(entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec()))

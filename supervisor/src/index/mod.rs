@@ -21,6 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sonde_resolve::choose::{
     Candidate, Context, NearMiss, Resemblance, candidates, near_misses, newest_package, serve,
 };
@@ -52,7 +53,7 @@ pub(crate) struct Index {
 }
 
 /// The provider that was chosen for a soname.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Choice {
     /// The store object that must be valid.
     pub(crate) object: StorePath,

@@ -81,12 +81,17 @@ pub(crate) fn draw_place() -> Range<u64> {
     place(random())
 }
 
+/// The place that begins at this address.
+pub(crate) fn place_at(start: u64) -> Range<u64> {
+    start..start + SPAN
+}
+
 /// The place must not cross a 4 GiB boundary, which the filter could not tell.
 fn place(random: u64) -> Range<u64> {
     let start = LOWEST_BASE + random % BASE_PAGES * PAGE;
     let window_end = (start | 0xffff_ffff) + 1;
     let start = start.min(window_end - SPAN);
-    start..start + SPAN
+    place_at(start)
 }
 
 /// The standard library seeds its hash maps from the kernel's random numbers; that is as good as asking it again.

@@ -1,8 +1,10 @@
 //! The greeting: a program is about to start, and learns under which loader, where, and with which filter.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +18,21 @@ use sonde_resolve::elf::ElfError;
 use thiserror::Error;
 use tracing::{debug, info};
 
+use super::door::is_neighbour;
 use super::join::{Newcomer, receive_listener};
+use super::keeper::Line;
+use super::provision::Provision;
+use super::record::Record;
+use super::shared::{Shared, SharedError};
 use super::supply::TreeSupply;
-use super::tree::{Provision, Tree};
+use super::tree::Tree;
 use crate::engine::Engine;
 use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::guest::remote::{GuestRoot, Thread};
-use crate::index::{Index, IndexError};
 use crate::plan::closure::{GuestFiles, resolve};
-use crate::plan::loader::{Loader, LoaderError, draw_place};
-use crate::plan::roots;
+use crate::plan::loader::{Loader, LoaderError, draw_place, place_at};
 use crate::report::event::Reporter;
-use crate::settings::Settings;
-use crate::store::{self, OpenError, Realiser, StoreError, StoreInUse};
-use crate::sys::features::Features;
+use crate::store::StoreError;
 use crate::sys::mapped_file::MappedFile;
 use crate::sys::scm_rights::Socket;
 
@@ -48,9 +51,11 @@ pub(crate) enum HelloError {
     )]
     Kernel,
     #[error(transparent)]
-    Index(#[from] IndexError),
-    #[error(transparent)]
-    Store(#[from] OpenError),
+    Shared(#[from] SharedError),
+    #[error("another supervisor's program came to the door")]
+    Stranger,
+    #[error("the record of a tree cannot be read: it may have a path that is no text")]
+    Record,
     #[error("{}: {source}", path.display())]
     Program { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
@@ -91,46 +96,76 @@ struct Guest {
     bundle: Bundle,
 }
 
-/// Greets the first process of a tree; returns the tree and what makes its traps.
-pub(super) fn greet_first(
-    settings: &Settings,
-    socket: &Socket,
-    thread: Thread,
-    reporter: &Reporter,
-) -> Result<(Tree, Box<dyn Engine>), HelloError> {
-    let guest = receive(socket, thread).or_else(|error| refuse(socket, error))?;
-    let tree = found_tree(settings, &guest, reporter).and_then(|(tree, config)| {
-        let provision = admit(&tree, &guest)?;
-        Ok((tree, config, provision))
-    });
-    let (tree, config, provision) = tree.or_else(|error| refuse(socket, error))?;
-    let attempts = config.attempts(guest.wish, tree.features);
-    let (no_new_privs, provision) = (config.no_new_privs, &*provision);
-    let newcomer = Newcomer { socket, thread, tree: &tree, provision, no_new_privs };
-    let engine = newcomer.join(attempts, || {
-        // Work that the program need not wait for.
-        tree.prepare_cache(&guest.path, provision);
-        tree.index.release();
-    })?;
-    Ok((tree, engine))
+/// The first process of a tree, about to say hello.
+pub(super) struct Greeting<'a> {
+    pub(super) socket: Socket,
+    /// The process, or one that shares its identity.
+    pub(super) thread: Thread,
+    pub(super) reporter: Reporter,
+    /// To whoever takes the tree over if this process dies.
+    pub(super) line: &'a Line,
+    /// It has come to the user's door, and may be another supervisor's.
+    pub(super) by_door: bool,
+}
+
+impl Greeting<'_> {
+    /// Greets it; returns the tree and what makes its traps.
+    pub(super) fn greet_first(&self, shared: &Shared) -> Result<(Tree, Box<dyn Engine>), HelloError> {
+        let (socket, thread) = (&self.socket, self.thread);
+        let may_stay = |supervisor: &OsStr| !self.by_door || is_neighbour(thread, supervisor);
+        let guest = match receive(socket, thread, may_stay) {
+            Err(HelloError::Stranger) => {
+                say(socket, Answer::Private, &[])?;
+                return Err(HelloError::Stranger);
+            }
+            guest => guest.or_else(|error| refuse(socket, error))?,
+        };
+        let tree = found_tree(shared, &guest, self.reporter.clone()).and_then(|(tree, config)| {
+            let provision = admit(&tree, &guest)?;
+            Ok((tree, config, provision))
+        });
+        let (tree, config, provision) = tree.or_else(|error| refuse(socket, error))?;
+        let attempts = config.attempts(guest.wish, tree.features);
+        let (no_new_privs, program, line) = (config.no_new_privs, &*guest.path, self.line);
+        let newcomer =
+            Newcomer { socket, thread, tree: &tree, program, provision: &provision, no_new_privs, line };
+        let engine = newcomer.join(attempts)?;
+        Ok((tree, engine))
+    }
 }
 
 /// Greets a foreign program that a process of the tree has executed: it runs under the tree's filter already.
 pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Result<(), HelloError> {
-    let guest = receive(socket, thread).or_else(|error| refuse(socket, error))?;
+    let guest = receive(socket, thread, |_| true).or_else(|error| refuse(socket, error))?;
     let provision = admit(tree, &guest).or_else(|error| refuse(socket, error))?;
     send_welcome(tree, socket, &provision)?;
     receive_listener(socket).map(drop)
 }
 
-fn receive(socket: &Socket, thread: Thread) -> Result<Guest, HelloError> {
+/// Makes a tree of what another worker has written down.
+pub(super) fn restore(shared: &Shared, record: &[u8]) -> Result<Tree, HelloError> {
+    let record = Record::from_bytes(record).ok_or(HelloError::Record)?;
+    let tree = Tree::new(shared, place_at(record.base), Reporter::default(), record.program.clone())?;
+    info!(program = %record.program.display(), "a tree is taken over");
+    tree.restore(record);
+    Ok(tree)
+}
+
+fn receive(
+    socket: &Socket,
+    thread: Thread,
+    may_stay: impl FnOnce(&OsStr) -> bool,
+) -> Result<Guest, HelloError> {
     socket.set_patience(PATIENCE)?;
     let mut buffer = [0; MAX_MESSAGE];
-    let (message, file) = socket.receive(&mut buffer)?;
+    let (message, descriptors) = socket.receive(&mut buffer)?;
     let hello = Hello::decode(message)?;
+    if !may_stay(OsStr::from_bytes(hello.supervisor)) {
+        return Err(HelloError::Stranger);
+    }
     debug!(program = %String::from_utf8_lossy(hello.program), direct = hello.direct, "hello");
     // What the kernel executed, or, where the shim maps the program itself, what it sent.
-    let (path, file) = match file.filter(|_| hello.direct) {
+    let (path, file) = match descriptors.into_iter().next().filter(|_| hello.direct) {
         Some(file) => {
             let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
             (std::fs::read_link(link)?, File::from(file))
@@ -150,18 +185,14 @@ fn receive(socket: &Socket, thread: Thread) -> Result<Guest, HelloError> {
 }
 
 fn found_tree(
-    settings: &Settings,
+    shared: &Shared,
     guest: &Guest,
-    reporter: &Reporter,
+    reporter: Reporter,
 ) -> Result<(Tree, EngineConfig), HelloError> {
-    let features = Features::probe();
-    let config = EngineConfig::load(settings)?;
-    let StoreInUse { store, files } = store::open(settings)?;
-    let index = Index::open(settings, files.clone())?;
-    let realiser = Realiser::new(store, roots::folder(settings, &guest.path));
+    let config = EngineConfig::load(&shared.settings)?;
+    let tree = Tree::new(shared, draw_place(), reporter, guest.path.clone())?;
     info!(program = %guest.path.display(), "a tree begins");
-    let (range, reporter, program) = (draw_place(), reporter.clone(), guest.path.clone());
-    Ok((Tree::new(index, files, features, range, realiser, reporter, program), config))
+    Ok((tree, config))
 }
 
 /// Chooses the loader and everything that the program is known to need, and has it realised.
@@ -204,11 +235,11 @@ fn provide_loader(
 ) -> Result<Arc<Provision>, HelloError> {
     // Where it really lies: a link's folder is not where the rest of glibc is.
     let path = tree.files.real_path(path);
-    if let Some(there) = tree.provision(|provision| provision.loader.path == path) {
+    if let Some(there) = tree.provisions.find(|loader| loader.path == path) {
         return Ok(there);
     }
     let file = open().map_err(|source| LoaderError::Read { path: path.clone(), source })?;
-    Ok(tree.add_provision(Loader::new(&path, file)?))
+    Ok(tree.provisions.add(Loader::new(&path, file)?))
 }
 
 /// To a member: it has the tree's filter, or tracer, already.
@@ -218,27 +249,31 @@ fn send_welcome(tree: &Tree, socket: &Socket, provision: &Provision) -> Result<(
         engine: Kind::Seccomp,
         no_new_privs: false,
         filter_flags: 0,
-        supervisor_pid: std::process::id(),
+        supervisor_pid: tree.reader,
         filter: &[],
     };
+    say(socket, Answer::Welcome(welcome), &[provision.loader.file.as_fd()])
+}
+
+pub(super) fn say(
+    socket: &Socket,
+    answer: Answer<'_>,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), HelloError> {
     let mut buffer = [0; MAX_MESSAGE];
-    let length = Answer::Welcome(welcome).encode(&mut buffer)?;
-    socket.send(&buffer[..length], Some(provision.loader.file.as_fd()))?;
-    Ok(())
+    let length = answer.encode(&mut buffer)?;
+    Ok(socket.send(&buffer[..length], descriptors)?)
 }
 
 /// Tells the shim why, so that it can tell the user and fall back.
 pub(super) fn refuse<T>(socket: &Socket, error: HelloError) -> Result<T, HelloError> {
     let text = error.to_string();
-    let mut buffer = [0; MAX_MESSAGE];
     let mut end = text.len().min(MAX_MESSAGE / 2);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let refusal = Answer::Refusal(Refusal { exit_code: 0, message: &text.as_bytes()[..end] });
-    if let Ok(length) = refusal.encode(&mut buffer) {
-        // If the shim is gone there is nobody to tell.
-        let _ = socket.send(&buffer[..length], None);
-    }
+    let refusal = Refusal { exit_code: 0, message: &text.as_bytes()[..end] };
+    // If the shim is gone there is nobody to tell.
+    let _ = say(socket, Answer::Refusal(refusal), &[]);
     Err(error)
 }

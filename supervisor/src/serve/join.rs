@@ -3,16 +3,20 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use sonde_interp::handoff::{Answer, Engine as Kind, Listener, MAX_MESSAGE, Welcome};
 use tracing::info;
 
-use super::hello::{HelloError, refuse};
-use super::tree::{Provision, Tree};
+use super::hello::{HelloError, refuse, say};
+use super::keeper::Line;
+use super::provision::Provision;
+use super::tree::Tree;
 use crate::engine::choose::{Attempt, Attempts};
 use crate::engine::{Engine, PtraceEngine, SeccompEngine, Stops};
 use crate::guest::filter::{self, Told};
 use crate::guest::remote::Thread;
+use crate::sys::ledger::Ledger;
 use crate::sys::scm_rights::Socket;
 
 /// The process that is to join, and what it joins.
@@ -20,26 +24,18 @@ pub(super) struct Newcomer<'a> {
     pub(super) socket: &'a Socket,
     pub(super) thread: Thread,
     pub(super) tree: &'a Tree,
+    pub(super) program: &'a Path,
     pub(super) provision: &'a Provision,
     /// May it get `no_new_privs`?
     pub(super) no_new_privs: bool,
+    pub(super) line: &'a Line,
 }
 
 impl Newcomer<'_> {
-    /// Tries one engine after the other; `meanwhile` is done while the shim prepares the first.
-    pub(super) fn join(
-        &self,
-        attempts: Attempts,
-        meanwhile: impl FnOnce(),
-    ) -> Result<Box<dyn Engine>, HelloError> {
-        let mut meanwhile = Some(meanwhile);
+    /// Tries one engine after the other.
+    pub(super) fn join(&self, attempts: Attempts) -> Result<Box<dyn Engine>, HelloError> {
         let mut refused = None;
         for Attempt { engine, why } in attempts {
-            // The loader goes with the first welcome; it stays mapped.
-            self.welcome(engine, meanwhile.is_some())?;
-            if let Some(work) = meanwhile.take() {
-                work();
-            }
             let joined = match engine {
                 Kind::Seccomp => self.by_notification(),
                 Kind::Ptrace => self.by_tracing(),
@@ -63,16 +59,24 @@ impl Newcomer<'_> {
     }
 
     fn by_notification(&self) -> Result<(Box<dyn Engine>, &'static str), HelloError> {
+        let ledger = Ledger::new()?;
+        // From the welcome on the tree may outlive this process.
+        let (custody, keeper) = self.line.prepare(&ledger, &self.tree.record());
+        self.welcome(Kind::Seccomp, keeper.as_ref())?;
+        self.meanwhile();
         let listener = receive_listener(self.socket)?.ok_or(HelloError::NoListener)?;
-        Ok((Box::new(SeccompEngine::new(listener)), "seccomp"))
+        self.tree.give_into(custody);
+        Ok((Box::new(SeccompEngine::new(listener, ledger)), "seccomp"))
     }
 
     fn by_tracing(&self) -> Result<(Box<dyn Engine>, &'static str), HelloError> {
+        self.welcome(Kind::Ptrace, None)?;
+        self.meanwhile();
         receive_listener(self.socket)?;
         let looks = self.looks();
         let mut engine =
             PtraceEngine::seize(self.thread, self.tree.range.clone(), looks).map_err(HelloError::Trace)?;
-        self.say(Answer::Proceed, false)?;
+        say(self.socket, Answer::Proceed, &[])?;
         engine.attend_until(self.socket.as_fd())?;
         match receive_listener(self.socket) {
             Ok(_) => {}
@@ -82,7 +86,7 @@ impl Newcomer<'_> {
             }
             Err(error) => return Err(error),
         }
-        self.say(Answer::Proceed, false)?;
+        say(self.socket, Answer::Proceed, &[])?;
         let name = match engine.stops() {
             Stops::Filtered => "ptrace",
             Stops::All => "ptrace, at every system call",
@@ -90,7 +94,8 @@ impl Newcomer<'_> {
         Ok((Box::new(engine), name))
     }
 
-    fn welcome(&self, engine: Kind, with_loader: bool) -> Result<(), HelloError> {
+    /// The loader goes with each welcome; a shim that has mapped it already closes it.
+    fn welcome(&self, engine: Kind, keeper: Option<&Socket>) -> Result<(), HelloError> {
         let told = if engine == Kind::Seccomp { Told::Listener } else { Told::Tracer };
         let filter = filter::narrow(&self.tree.range, self.looks(), told);
         let welcome = Answer::Welcome(Welcome {
@@ -98,10 +103,18 @@ impl Newcomer<'_> {
             engine,
             no_new_privs: self.no_new_privs,
             filter_flags: self.tree.features.filter_flags(),
-            supervisor_pid: std::process::id(),
+            supervisor_pid: self.tree.reader,
             filter: &filter,
         });
-        self.say(welcome, with_loader)
+        let loader = self.provision.loader.file.as_fd();
+        let descriptors: Vec<_> = std::iter::once(loader).chain(keeper.map(Socket::as_fd)).collect();
+        say(self.socket, welcome, &descriptors)
+    }
+
+    /// What the program need not wait for, done while its shim maps the loader.
+    fn meanwhile(&self) {
+        self.tree.provisions.prepare_cache(self.program, self.provision);
+        self.tree.index.release();
     }
 
     /// Must a `stat` of the loader be answered? Of its cache, and of folders that lie elsewhere: glibc remembers which ones
@@ -109,21 +122,14 @@ impl Newcomer<'_> {
     fn looks(&self) -> bool {
         self.provision.loader.looks_at_cache || self.tree.files.are_elsewhere()
     }
-
-    fn say(&self, answer: Answer<'_>, with_loader: bool) -> Result<(), HelloError> {
-        let mut buffer = [0; MAX_MESSAGE];
-        let length = answer.encode(&mut buffer)?;
-        let loader = with_loader.then(|| self.provision.loader.file.as_fd());
-        Ok(self.socket.send(&buffer[..length], loader)?)
-    }
 }
 
 /// The shim's word about its filter.
 pub(super) fn receive_listener(socket: &Socket) -> Result<Option<OwnedFd>, HelloError> {
     let mut buffer = [0; MAX_MESSAGE];
-    let (message, descriptor) = socket.receive(&mut buffer)?;
+    let (message, descriptors) = socket.receive(&mut buffer)?;
     match Listener::decode(message)?.errno {
-        0 => Ok(descriptor),
+        0 => Ok(descriptors.into_iter().next()),
         errno => Err(HelloError::Filter(io::Error::from_raw_os_error(errno.cast_signed()))),
     }
 }

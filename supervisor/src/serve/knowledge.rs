@@ -33,12 +33,12 @@ impl<'t> View<'t> {
 
 impl Knowledge for View<'_> {
     fn is_cache(&self, path: &Path) -> bool {
-        self.tree.provision(|provision| provision.loader.cache_path.as_deref() == Some(path)).is_some()
+        self.tree.provisions.find(|loader| loader.cache_path.as_deref() == Some(path)).is_some()
     }
 
     fn folder(&self, folder: &Path) -> Folder {
         let usual = LIBRARY_FOLDERS.iter().any(|usual| folder == Path::new(usual));
-        if self.tree.provision(|provision| provision.loader.folder() == folder).is_some() {
+        if self.tree.provisions.find(|loader| loader.folder() == folder).is_some() {
             Folder::Searched
         } else if !usual {
             Folder::Other
@@ -69,6 +69,6 @@ impl Knowledge for View<'_> {
     }
 
     fn choose(&self, soname: &str) -> Option<Choice> {
-        self.tree.choose(self.thread, soname)
+        self.tree.provisions.choose(self.thread, soname)
     }
 }

@@ -1,35 +1,144 @@
-//! Who is served: one tree, from its first hello to the end of its last process.
+//! Who is served: trees, each from its first hello to the end of its last process.
 
+mod door;
 mod hello;
 mod join;
+pub(crate) mod keeper;
 mod knowledge;
 mod pool;
+mod provision;
+mod record;
+mod shared;
 mod supply;
 mod tree;
 mod witness;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
+use crate::engine::{Engine, SeccompEngine};
 use crate::guest::remote::Thread;
 use crate::report::event::Reporter;
 use crate::settings::Settings;
 use crate::sys::scm_rights::Socket;
 
+pub(crate) use door::Door;
+use hello::Greeting;
 pub(crate) use hello::HelloError;
+use keeper::{Inheritance, Line, Orphan};
+use shared::Shared;
+use tree::Tree;
 
-/// Greets the process at the other end of `socket`, which is `thread` or shares its identity, and serves its tree until
-/// the last process of it has ended.
+/// How long a user's supervisor stays when it has nobody to serve.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether anybody is left.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// Serves the tree of one program, which is `thread` or shares its identity, and is at the other end of `socket`. Nobody
+/// takes over if this process dies.
 pub(crate) fn serve(
-    settings: &Settings,
+    settings: Settings,
     socket: Socket,
     thread: Thread,
-    reporter: &Reporter,
+    reporter: Reporter,
 ) -> Result<(), HelloError> {
-    let (tree, mut engine) = hello::greet_first(settings, &socket, thread, reporter)?;
-    drop(socket);
+    let line = Line::default();
+    let shared = Shared::new(settings, line.reader());
+    greet_and_serve(&shared, &Greeting { socket, thread, reporter, line: &line, by_door: false })
+}
+
+/// Serves everybody: the trees that another worker has left, the program for which this process was started, and whoever
+/// comes to the door, until nobody has come for a while.
+pub(crate) fn work(settings: Settings, inheritance: Inheritance, door: Option<&Door>) {
+    let Inheritance { orphans, first, line } = inheritance;
+    let shared = Shared::new(settings, line.reader());
+    let (shared, line, trees) = (&shared, &line, &AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let start = |serve: Box<dyn FnOnce() -> Result<(), HelloError> + Send>| {
+            let present = Present::among(trees);
+            let serve = move || {
+                let _present = present;
+                if let Err(error) = serve() {
+                    warn!(%error, "not served");
+                }
+            };
+            // Whoever is not served for want of a thread is told so by the end of the socket.
+            if let Err(error) = thread::Builder::new().name("tree".into()).spawn_scoped(scope, serve) {
+                warn!(%error, "no thread for a tree");
+            }
+        };
+        let greet = |socket: Socket, thread: Thread, by_door: bool| {
+            start(Box::new(move || {
+                let reporter = Reporter::default();
+                greet_and_serve(shared, &Greeting { socket, thread, reporter, line, by_door })
+            }));
+        };
+        for orphan in orphans {
+            start(Box::new(move || adopt(shared, orphan)));
+        }
+        if let Some((socket, thread)) = first.and_then(whoever_started_us) {
+            greet(socket, thread, false);
+        }
+        let Some(door) = door else { return };
+        let mut left = Instant::now();
+        while left.elapsed() < IDLE {
+            if let Some((socket, thread)) = door.next(PULSE) {
+                greet(socket, thread, true);
+            }
+            if trees.load(Ordering::Acquire) > 0 {
+                left = Instant::now();
+            }
+        }
+    });
+}
+
+/// Counts as long as it lives.
+struct Present<'c>(&'c AtomicUsize);
+
+impl<'c> Present<'c> {
+    fn among(count: &'c AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn whoever_started_us(socket: Socket) -> Option<(Socket, Thread)> {
+    let thread = Thread::new(socket.peer().ok()?.process);
+    if thread.is_none() {
+        warn!("the shim's process cannot be seen from here");
+    }
+    Some((socket, thread?))
+}
+
+fn greet_and_serve(shared: &Shared, greeting: &Greeting<'_>) -> Result<(), HelloError> {
+    let (tree, engine) = greeting.greet_first(shared)?;
+    answer(tree, engine);
+    Ok(())
+}
+
+/// Takes up a tree where another worker has left it.
+fn adopt(shared: &Shared, orphan: Orphan) -> Result<(), HelloError> {
+    let Orphan { custody, listener, ledger, record } = orphan;
+    let tree = hello::restore(shared, &record)?;
+    tree.give_into(custody);
+    answer(tree, Box::new(SeccompEngine::new(listener, ledger)));
+    Ok(())
+}
+
+/// Answers a tree's traps until its last process has ended.
+fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
     let tree = Arc::new(tree);
     let pool = pool::Pool::new(tree.clone());
     loop {
@@ -48,5 +157,4 @@ pub(crate) fn serve(
         }
     }
     debug!("the tree has ended");
-    Ok(())
 }

@@ -1,7 +1,6 @@
 //! A tree: the processes that share a filter, and all that the supervisor knows about them.
 
-use std::collections::{HashMap, HashSet};
-use std::io;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -13,8 +12,12 @@ use sonde_resolve::ldcache;
 use tracing::{debug, warn};
 
 use super::hello;
+use super::keeper::Custody;
 use super::knowledge::View;
 use super::pool::{Job, Pool};
+use super::provision::{Provision, Provisions};
+use super::record::{Record, Special};
+use super::shared::{Shared, SharedError};
 use super::witness::Witness;
 use crate::guest::notification::{Call, Notification};
 use crate::guest::remote::{Address, Thread};
@@ -23,22 +26,10 @@ use crate::pipeline::{Step, decide};
 use crate::plan::cache::ServedCache;
 use crate::plan::closure::Closure;
 use crate::plan::loader::Loader;
+use crate::plan::roots;
 use crate::report::event::{How, Reporter};
 use crate::store::{Asked, Realiser, StoreError, StoreFiles};
 use crate::sys::features::Features;
-
-/// A loader of the tree and the cache that programs under it are served, unless they have their own.
-pub(super) struct Provision {
-    pub(super) loader: Loader,
-    cache: OnceLock<Option<ServedCache>>,
-}
-
-/// What one program of the tree is given in place of the index's own choices.
-struct Special {
-    provision: Arc<Provision>,
-    choices: HashMap<String, Option<Choice>>,
-    cache: OnceLock<Option<ServedCache>>,
-}
 
 /// What a load is after.
 pub(super) struct Wanted {
@@ -57,66 +48,90 @@ pub(super) struct Waiting {
 }
 
 pub(crate) struct Tree {
-    pub(super) index: Index,
+    pub(super) index: Arc<Index>,
     pub(super) files: Arc<StoreFiles>,
     pub(super) policy: Policy,
     pub(super) features: Features,
+    /// See [`super::shared::Shared`].
+    pub(super) reader: u32,
     /// Where loaders are mapped, in every process of the tree.
     pub(super) range: Range<u64>,
     pub(super) realiser: Realiser<Waiting>,
     pub(super) witness: Witness,
     /// The first program's path, for policy and reports.
     pub(super) program: PathBuf,
-    provisions: RwLock<Vec<Arc<Provision>>>,
-    /// Programs with choices of their own, by path; few have any.
-    special: RwLock<HashMap<PathBuf, Arc<Special>>>,
+    pub(super) provisions: Provisions,
     /// Folders that are in a search path of a program of the tree, or have been searched.
     searched: RwLock<HashSet<PathBuf>>,
+    custody: OnceLock<Custody>,
     /// What the served cache knows; worked out when it is first asked, which few programs make necessary.
     served: OnceLock<HashSet<String>>,
 }
 
 impl Tree {
+    /// A tree of which nothing is known but its first program.
     pub(super) fn new(
-        index: Index,
-        files: Arc<StoreFiles>,
-        features: Features,
+        shared: &Shared,
         range: Range<u64>,
-        realiser: Realiser<Waiting>,
         reporter: Reporter,
         program: PathBuf,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, SharedError> {
+        let (store, index) = shared.open()?;
+        let files = store.files.clone();
+        Ok(Self {
+            provisions: Provisions::new(index.clone(), files.clone()),
             index,
             policy: Policy::allow_all(),
-            features,
+            features: shared.features,
+            reader: shared.reader,
             range,
-            realiser,
+            realiser: Realiser::new(store.store.clone(), roots::folder(&shared.settings, &program)),
             witness: Witness::new(reporter, files.clone()),
             files,
             program,
-            provisions: RwLock::default(),
-            special: RwLock::default(),
             searched: RwLock::default(),
+            custody: OnceLock::new(),
             served: OnceLock::new(),
+        })
+    }
+
+    /// Takes up a tree that a worker has left: the loaders are those that it had met.
+    pub(super) fn restore(&self, record: Record) {
+        for path in record.loaders {
+            match self
+                .files
+                .open(&path)
+                .map_err(|error| error.to_string())
+                .and_then(|file| Loader::new(&path, file).map_err(|error| error.to_string()))
+            {
+                Ok(loader) => drop(self.provisions.add(loader)),
+                Err(error) => warn!(%error, "a loader of the tree is gone"),
+            }
+        }
+        for Special { program, loader, choices } in record.special {
+            if let Some(provision) = self.provisions.find(|one| one.path == loader) {
+                self.provisions.specialise(&program, &provision, choices);
+            }
         }
     }
 
-    /// The first loader of the tree that meets a condition.
-    pub(super) fn provision(&self, holds: impl Fn(&Provision) -> bool) -> Option<Arc<Provision>> {
-        let provisions = self.provisions.read().unwrap_or_else(PoisonError::into_inner);
-        provisions.iter().find(|provision| holds(provision)).cloned()
+    /// What the next worker has to know.
+    pub(super) fn record(&self) -> Vec<u8> {
+        let special = self.provisions.special().into_iter();
+        let special = special.map(|(program, loader, choices)| Special { program, loader, choices });
+        let record = Record {
+            program: self.program.clone(),
+            base: self.range.start,
+            loaders: self.provisions.loaders(),
+            special: special.collect(),
+        };
+        record.to_bytes().unwrap_or_default()
     }
 
-    /// Adds a loader, unless another thread was faster.
-    pub(super) fn add_provision(&self, loader: Loader) -> Arc<Provision> {
-        let mut provisions = self.provisions.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(there) = provisions.iter().find(|provision| provision.loader.path == loader.path) {
-            return there.clone();
-        }
-        let provision = Arc::new(Provision { loader, cache: OnceLock::new() });
-        provisions.push(provision.clone());
-        provision
+    /// From now on the keeper is told what changes.
+    pub(super) fn give_into(&self, custody: Custody) {
+        // A tree is given away once.
+        let _ = self.custody.set(custody);
     }
 
     /// Remembers a program's needs, search paths and choices.
@@ -124,29 +139,13 @@ impl Tree {
         self.witness.learn(&closure);
         let mut searched = self.searched.write().unwrap_or_else(PoisonError::into_inner);
         searched.extend(closure.searched);
+        drop(searched);
         if !closure.choices.is_empty() {
-            let (provision, cache) = (provision.clone(), OnceLock::new());
-            let special = Arc::new(Special { provision, choices: closure.choices, cache });
-            let mut all = self.special.write().unwrap_or_else(PoisonError::into_inner);
-            all.insert(program.to_owned(), special);
+            self.provisions.specialise(program, provision, closure.choices);
         }
-    }
-
-    /// Which package is to provide this soname to the program that a thread runs.
-    pub(super) fn choose(&self, thread: Option<Thread>, soname: &str) -> Option<Choice> {
-        let special = self.special_of(thread);
-        match special.as_ref().and_then(|special| special.choices.get(soname)) {
-            Some(choice) => choice.clone(),
-            None => self.index.choose(soname),
+        if let Some(custody) = self.custody.get() {
+            custody.update(&self.record());
         }
-    }
-
-    fn special_of(&self, thread: Option<Thread>) -> Option<Arc<Special>> {
-        let all = self.special.read().unwrap_or_else(PoisonError::into_inner);
-        if all.is_empty() {
-            return None;
-        }
-        all.get(&thread?.executable_path().ok()?).cloned()
     }
 
     /// Is the folder in a search path?
@@ -223,7 +222,7 @@ impl Tree {
                 self.go_on(notification, &path);
                 self.witness.found(&path, thread, since, &self.index);
             }
-            Step::ServeCache => match self.with_cache(thread, &path, ServedCache::open) {
+            Step::ServeCache => match self.provisions.with_cache(thread, &path, ServedCache::open) {
                 Some(cache) => notification.return_descriptor(cache.as_fd()),
                 None => notification.let_through(),
             },
@@ -249,6 +248,7 @@ impl Tree {
     fn describe(&self, notification: Notification, path: Address, buffer: Address) {
         let Ok(path) = notification.read_path(path) else { return notification.let_through() };
         let stat = self
+            .provisions
             .with_cache(notification.thread(), &path, ServedCache::metadata)
             .or_else(|| self.files.stat_elsewhere(&path));
         // Writing the answer asks whether the thread still waits.
@@ -256,43 +256,6 @@ impl Tree {
             Some(stat) if notification.write_stat(buffer, &stat).is_ok() => notification.succeed(),
             _ => notification.let_through(),
         }
-    }
-
-    /// Does something with the cache that the program of a thread is to be served at a path.
-    fn with_cache<T>(
-        &self,
-        thread: Option<Thread>,
-        path: &Path,
-        act: impl FnOnce(&ServedCache) -> io::Result<T>,
-    ) -> Option<T> {
-        let is_its = |provision: &Provision| provision.loader.cache_path.as_deref() == Some(path);
-        if let Some(special) = self.special_of(thread).filter(|special| is_its(&special.provision)) {
-            return act(self.special_cache(&special)?).ok();
-        }
-        let provision = self.provision(is_its)?;
-        act(self.common_cache(&provision)?).ok()
-    }
-
-    /// Builds a program's cache ahead of its first use.
-    pub(super) fn prepare_cache(&self, program: &Path, provision: &Provision) {
-        let special = self.special.read().unwrap_or_else(PoisonError::into_inner).get(program).cloned();
-        match special {
-            Some(special) => self.special_cache(&special).is_some(),
-            None => self.common_cache(provision).is_some(),
-        };
-    }
-
-    fn common_cache<'p>(&self, provision: &'p Provision) -> Option<&'p ServedCache> {
-        provision.cache.get_or_init(|| self.build_cache(&provision.loader, &HashMap::new())).as_ref()
-    }
-
-    fn special_cache<'s>(&self, special: &'s Special) -> Option<&'s ServedCache> {
-        special.cache.get_or_init(|| self.build_cache(&special.provision.loader, &special.choices)).as_ref()
-    }
-
-    fn build_cache(&self, loader: &Loader, choices: &HashMap<String, Option<Choice>>) -> Option<ServedCache> {
-        let built = ServedCache::build(&self.index, &self.files, loader, choices);
-        built.inspect_err(|error| warn!(%error, "no served cache")).ok()
     }
 
     /// Asks the policy, and then for the package.

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 const STORE: &str = "/nix/store/";
 const HASH: usize = 32;
 
 /// The path of a store object, checked: it can be passed to a command without being taken for an option.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct StorePath(String);
 
 impl StorePath {
@@ -28,6 +31,20 @@ impl StorePath {
     /// The part behind the store folder: hash and name.
     pub(crate) fn base_name(&self) -> &str {
         &self.0[STORE.len()..]
+    }
+}
+
+impl TryFrom<String> for StorePath {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, String> {
+        Self::new(&path).ok_or_else(|| format!("{path} is no store path"))
+    }
+}
+
+impl From<StorePath> for String {
+    fn from(path: StorePath) -> Self {
+        path.0
     }
 }
 

@@ -1,7 +1,9 @@
 //! The unsafe folder: raw system calls and everything else that the compiler cannot check, each behind a safe
 //! function. Nothing outside of `sys` holds an `unsafe` block, a raw descriptor or a raw remote pointer.
 
+pub(crate) mod child_bell;
 pub(crate) mod features;
+pub(crate) mod ledger;
 pub(crate) mod mapped_file;
 pub(crate) mod original;
 pub(crate) mod pidfd;

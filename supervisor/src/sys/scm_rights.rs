@@ -1,5 +1,5 @@
-//! One datagram with at most one descriptor beside it (`SCM_RIGHTS`, unix(7)), and the socket that a shim
-//! leaves at a fixed number.
+//! Datagrams with a few descriptors beside them (`SCM_RIGHTS`, unix(7)), and the socket that a shim leaves at a fixed
+//! number.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -8,15 +8,27 @@ use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, getsockopt, recvmsg,
-    sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, accept4, getsockopt,
+    recvmsg, sendmsg, setsockopt, socketpair, sockopt,
 };
 use nix::sys::time::TimeVal;
 
-/// A `SOCK_SEQPACKET` socket between shim and supervisor.
+/// As many descriptors as any message of ours has.
+const MOST_DESCRIPTORS: usize = 4;
+
+/// A `SOCK_SEQPACKET` socket between shim, supervisor and keeper.
 #[derive(Debug)]
 pub(crate) struct Socket(OwnedFd);
+
+/// Who made the other end of a socket, as this process sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// 0 if this process cannot see it.
+    pub(crate) process: u32,
+    pub(crate) user: u32,
+}
 
 impl From<OwnedFd> for Socket {
     /// Whatever the descriptor is: if it is no such socket, sending and receiving will say so.
@@ -31,6 +43,13 @@ impl Socket {
         let kind = SockType::SeqPacket;
         let (ours, theirs) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Self(ours), Self(theirs)))
+    }
+
+    /// Lets in one who has connected to a listening socket.
+    pub(crate) fn accept(listening: &OwnedFd) -> io::Result<Self> {
+        let number = accept4(listening.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+        // SAFETY: the kernel just made this descriptor for us.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
     }
 
     /// Takes over the descriptor `number`, which whoever started this process left open for it; an error if
@@ -56,37 +75,38 @@ impl Socket {
         Ok(())
     }
 
-    /// The process that made the pair, as this process sees it (`SO_PEERCRED`, unix(7)); 0 if it cannot.
-    pub(crate) fn peer(&self) -> io::Result<u32> {
-        Ok(getsockopt(&self.0, sockopt::PeerCredentials)?.pid().cast_unsigned())
+    /// Who made the pair, or connected (`SO_PEERCRED`, unix(7)).
+    pub(crate) fn peer(&self) -> io::Result<Peer> {
+        let peer = getsockopt(&self.0, sockopt::PeerCredentials)?;
+        Ok(Peer { process: peer.pid().cast_unsigned(), user: peer.uid() })
     }
 
     /// Sends one message.
-    pub(crate) fn send(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let numbers = descriptor.map(|descriptor| [descriptor.as_raw_fd()]);
-        let control: Vec<_> =
-            numbers.iter().map(|numbers| ControlMessage::ScmRights(numbers.as_slice())).collect();
+    pub(crate) fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let numbers: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let control = [ControlMessage::ScmRights(&numbers)];
+        let control = if numbers.is_empty() { &[][..] } else { &control };
         let vector = [IoSlice::new(bytes)];
-        sendmsg::<()>(self.0.as_raw_fd(), &vector, &control, MsgFlags::MSG_NOSIGNAL, None)?;
+        sendmsg::<()>(self.0.as_raw_fd(), &vector, control, MsgFlags::MSG_NOSIGNAL, None)?;
         Ok(())
     }
 
-    /// Receives one message into `buffer`; returns its bytes and the descriptor beside it. A message longer
-    /// than the buffer is an error, and so is the end of the connection. Surplus descriptors are closed.
-    pub(crate) fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<(&'b [u8], Option<OwnedFd>)> {
-        let mut control = cmsg_space!([i32; 4]);
-        let (length, descriptors, truncated) = {
+    /// Receives one message into `buffer`; returns its bytes and the descriptors beside it. A message longer than the
+    /// buffer is an error, and so is the end of the connection.
+    pub(crate) fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<(&'b [u8], Vec<OwnedFd>)> {
+        let mut control = cmsg_space!([i32; MOST_DESCRIPTORS]);
+        let mut descriptors = Vec::new();
+        let (length, truncated) = {
             let mut vector = [IoSliceMut::new(buffer)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
             let message = recvmsg::<()>(self.0.as_raw_fd(), &mut vector, Some(&mut control), flags)?;
-            let mut descriptors = Vec::new();
             for part in message.cmsgs()? {
                 if let ControlMessageOwned::ScmRights(numbers) = part {
                     // SAFETY: the kernel just made these descriptors for us.
                     descriptors.extend(numbers.into_iter().map(|n| unsafe { OwnedFd::from_raw_fd(n) }));
                 }
             }
-            (message.bytes, descriptors, message.flags.contains(MsgFlags::MSG_TRUNC))
+            (message.bytes, message.flags.contains(MsgFlags::MSG_TRUNC))
         };
         if length == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -94,7 +114,13 @@ impl Socket {
         if truncated {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok((&buffer[..length], descriptors.into_iter().next()))
+        Ok((&buffer[..length], descriptors))
+    }
+
+    /// Has the other side gone, or sent something? Waits for it no longer than this.
+    pub(crate) fn is_ready(&self, patience: PollTimeout) -> bool {
+        let mut descriptors = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, patience).is_ok_and(|ready| ready > 0)
     }
 
     /// The socket as a descriptor, to be given to another process.
@@ -111,17 +137,17 @@ mod tests {
     fn a_message_and_its_descriptor_arrive_together() {
         let (a, b) = Socket::pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
-        a.send(b"hello", Some(std::os::fd::AsFd::as_fd(&file))).unwrap();
+        a.send(b"hello", &[std::os::fd::AsFd::as_fd(&file), a.as_fd()]).unwrap();
         let mut buffer = [0; 64];
-        let (bytes, descriptor) = b.receive(&mut buffer).unwrap();
+        let (bytes, descriptors) = b.receive(&mut buffer).unwrap();
         assert_eq!(bytes, b"hello");
-        assert!(descriptor.is_some());
+        assert_eq!(descriptors.len(), 2);
     }
 
     #[test]
     fn a_closed_peer_and_a_message_too_long_are_errors() {
         let (a, b) = Socket::pair().unwrap();
-        a.send(&[7; 100], None).unwrap();
+        a.send(&[7; 100], &[]).unwrap();
         assert_eq!(b.receive(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::InvalidData);
         drop(a);
         assert_eq!(b.receive(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);

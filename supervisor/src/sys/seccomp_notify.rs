@@ -1,29 +1,23 @@
 //! seccomp user notification (seccomp_unotify(2)): receiving traps and answering them.
 //!
-//! libseccomp receives, answers and validates. What it has no function for is here: `ADDFD` (Linux 5.9, with
-//! `FLAG_SEND` since 5.14) and `SET_FLAGS` (6.6).
+//! libseccomp answers and validates. What it has no function for is here: `ADDFD` (Linux 5.9, with `FLAG_SEND` since
+//! 5.14), `SET_FLAGS` (6.6), and receiving into memory of our own ([`Ledger`]).
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use libseccomp::{ScmpNotifReq, ScmpNotifResp, ScmpNotifRespFlags};
+use libseccomp::{ScmpNotifResp, ScmpNotifRespFlags};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// The supervisor's end of a filter.
-#[derive(Debug)]
-pub(crate) struct Listener(OwnedFd);
+use super::ledger::{Ledger, Trap};
 
-/// A trapped system call as the kernel reports it; answered by its `id`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Trap {
-    pub(crate) id: u64,
-    /// The calling thread; 0 where it lives in a pid namespace that this process cannot see.
-    pub(crate) thread: u32,
-    /// Number of the system call on x86-64.
-    pub(crate) syscall: i32,
-    pub(crate) arguments: [u64; 6],
+/// The supervisor's end of a filter, and the traps that wait for their answers.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    descriptor: OwnedFd,
+    ledger: Ledger,
 }
 
 mod ioctl {
@@ -47,23 +41,28 @@ const ADDFD_FLAG_SEND: u32 = 1 << 1;
 const FD_SYNC_WAKE_UP: i32 = 1 << 0;
 
 impl Listener {
-    /// Takes a listener that a shim sent.
-    pub(crate) fn new(descriptor: OwnedFd) -> Self {
-        Self(descriptor)
+    /// Takes a listener that a shim sent, with an empty ledger, or one that has another process's open traps.
+    pub(crate) fn new(descriptor: OwnedFd, ledger: Ledger) -> Self {
+        Self { descriptor, ledger }
+    }
+
+    /// Its open traps.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Asks the kernel to wake the supervisor on the processor of the trapped thread (Linux 6.6), which makes a
     /// trap several times cheaper. `false` where the kernel cannot.
     pub(crate) fn wake_up_synchronously(&self) -> bool {
         // SAFETY: the request takes its flags by value.
-        unsafe { ioctl::set_flags(self.0.as_raw_fd(), FD_SYNC_WAKE_UP) }.is_ok()
+        unsafe { ioctl::set_flags(self.descriptor.as_raw_fd(), FD_SYNC_WAKE_UP) }.is_ok()
     }
 
     /// Waits for a trap; `None` when no process with this filter is left.
     pub(crate) fn receive(&self) -> io::Result<Option<Trap>> {
         loop {
             // RECV alone would wait for ever once the last process is gone, before Linux 6.11.
-            let mut descriptors = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let mut descriptors = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
             match poll(&mut descriptors, PollTimeout::NONE) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
@@ -76,24 +75,12 @@ impl Listener {
                 }
                 continue;
             }
-            match ScmpNotifReq::receive(self.0.as_raw_fd()) {
-                Ok(request) => {
-                    return Ok(Some(Trap {
-                        id: request.id,
-                        thread: request.pid,
-                        syscall: request.data.syscall.as_raw_syscall(),
-                        arguments: request.data.args,
-                    }));
-                }
-                // The thread was killed or interrupted between poll and RECV (ENOENT), or we were (EINTR); libseccomp
-                // reports either as ECANCELED. What does not pass, poll finds.
-                Err(error) if error.sysrawrc().is_some() => {
-                    let errno = error.sysrawrc().map_or(0, |code| code.abs());
-                    if ![libc::ENOENT, libc::EINTR, libc::ECANCELED].contains(&errno) {
-                        return Err(io::Error::from_raw_os_error(errno));
-                    }
-                }
-                Err(error) => return Err(io::Error::other(error)),
+            match self.ledger.receive(self.descriptor.as_raw_fd()) {
+                Ok(trap) => return Ok(Some(trap)),
+                // The thread was killed or interrupted between poll and RECV (ENOENT), or we were (EINTR). What does not
+                // pass, poll finds.
+                Err(Errno::ENOENT | Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -101,22 +88,22 @@ impl Listener {
     /// Does the trapped thread still wait for this answer? What was read from its memory counts only if it did
     /// so *after* the read: until then its process id may have become somebody else's.
     pub(crate) fn is_waiting(&self, id: u64) -> bool {
-        libseccomp::notify_id_valid(self.0.as_raw_fd(), id).is_ok()
+        libseccomp::notify_id_valid(self.descriptor.as_raw_fd(), id).is_ok()
     }
 
     /// Lets the kernel execute the call as if there were no filter (`FLAG_CONTINUE`, Linux 5.5).
     pub(crate) fn let_through(&self, id: u64) -> io::Result<()> {
-        self.respond(&ScmpNotifResp::new_continue(id, ScmpNotifRespFlags::empty()))
+        self.respond(id, &ScmpNotifResp::new_continue(id, ScmpNotifRespFlags::empty()))
     }
 
     /// Makes the call return a value.
     pub(crate) fn return_value(&self, id: u64, value: i64) -> io::Result<()> {
-        self.respond(&ScmpNotifResp::new_val(id, value, ScmpNotifRespFlags::empty()))
+        self.respond(id, &ScmpNotifResp::new_val(id, value, ScmpNotifRespFlags::empty()))
     }
 
     /// Makes the call fail.
     pub(crate) fn fail(&self, id: u64, errno: Errno) -> io::Result<()> {
-        self.respond(&ScmpNotifResp::new_error(id, -(errno as i32), ScmpNotifRespFlags::empty()))
+        self.respond(id, &ScmpNotifResp::new_error(id, -(errno as i32), ScmpNotifRespFlags::empty()))
     }
 
     /// Makes the call return a copy of `descriptor`, with close-on-exec if asked for.
@@ -134,23 +121,34 @@ impl Listener {
             target_flags: if close { libc::O_CLOEXEC.cast_unsigned() } else { 0 },
         };
         // SAFETY: `request` is what the kernel expects, and is only read.
-        match unsafe { ioctl::add_fd(self.0.as_raw_fd(), &raw const request) } {
-            Ok(_) => Ok(()),
+        match unsafe { ioctl::add_fd(self.descriptor.as_raw_fd(), &raw const request) } {
+            Ok(_) => self.settled(id, Ok(())),
             // Before Linux 5.14: two steps. If the second fails the process keeps a descriptor, and a chance.
             Err(Errno::EINVAL) => {
                 request.flags = 0;
                 // SAFETY: as above.
-                let number = unsafe { ioctl::add_fd(self.0.as_raw_fd(), &raw const request) }?;
-                self.return_value(id, number.into())
+                match unsafe { ioctl::add_fd(self.descriptor.as_raw_fd(), &raw const request) } {
+                    Ok(number) => self.return_value(id, number.into()),
+                    Err(error) => self.settled(id, Err(error.into())),
+                }
             }
-            Err(error) => Err(error.into()),
+            Err(error) => self.settled(id, Err(error.into())),
         }
     }
 
-    fn respond(&self, response: &ScmpNotifResp) -> io::Result<()> {
-        response.respond(self.0.as_raw_fd()).map_err(|error| match error.sysrawrc() {
+    fn respond(&self, id: u64, response: &ScmpNotifResp) -> io::Result<()> {
+        let given = response.respond(self.descriptor.as_raw_fd()).map_err(|error| match error.sysrawrc() {
             Some(code) => io::Error::from_raw_os_error(code.abs()),
             None => io::Error::other(error),
-        })
+        });
+        self.settled(id, given)
+    }
+
+    /// Takes an answer off the ledger, unless it was refused and the thread still waits for another.
+    fn settled(&self, id: u64, given: io::Result<()>) -> io::Result<()> {
+        if given.is_ok() || !self.is_waiting(id) {
+            self.ledger.settle(id);
+        }
+        given
     }
 }

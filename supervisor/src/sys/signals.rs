@@ -15,15 +15,6 @@ pub(crate) fn ignore_terminal() -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps `SIGCHLD` pending, in this thread and all that it starts, for whoever reads it from a descriptor. In a thread
-/// that does not block it, it would be thrown away.
-pub(crate) fn hold_child() -> io::Result<()> {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGCHLD);
-    set.thread_block()?;
-    Ok(())
-}
-
 /// Undoes what a program may have set up before it executed us: blocked signals, ignored ones and limits are
 /// inherited.
 pub(crate) fn reset() -> io::Result<()> {

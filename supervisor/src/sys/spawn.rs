@@ -52,6 +52,21 @@ pub(crate) fn spawn(path: &Path, arguments: &[OsString]) -> io::Result<Pid> {
     }
 }
 
+/// In which of the two processes after [`split`] this is.
+pub(crate) enum Split {
+    Parent(Pid),
+    Child,
+}
+
+/// Makes a copy of this process. Must be called while it has one thread.
+pub(crate) fn split() -> io::Result<Split> {
+    // SAFETY: there is one thread (contract), so that the child finds no lock held by anybody.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Split::Parent(child)),
+        ForkResult::Child => Ok(Split::Child),
+    }
+}
+
 struct Words {
     path: CString,
     arguments: Vec<CString>,

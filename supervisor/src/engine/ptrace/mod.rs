@@ -15,16 +15,15 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tracing::debug;
 
 use super::Engine;
 use crate::guest::notification::Notification;
 use crate::guest::remote::Thread;
 use crate::guest::stopped::Stopped;
+use crate::sys::child_bell::ChildBell;
 use crate::sys::ptrace::{self, Entry, Until, Waited};
-use crate::sys::{reaped, signals};
+use crate::sys::reaped;
 use answers::Answers;
 
 /// What chooses the calls at which the tree stops.
@@ -40,7 +39,7 @@ pub(crate) enum Stops {
 pub(crate) struct PtraceEngine {
     answers: Arc<Answers>,
     /// Readable when something has happened to a tracee or child.
-    children: SignalFd,
+    children: ChildBell,
     stops: Stops,
     /// Where the tree's loaders are, and whether they look at their cache: what the filter would know.
     loader: Range<u64>,
@@ -77,10 +76,7 @@ impl PtraceEngine {
     /// # Errors
     /// `EPERM`: it is traced by somebody else, or Yama or a security module forbids it. `ESRCH`: it is gone.
     pub(crate) fn seize(thread: Thread, loader: Range<u64>, looks: bool) -> io::Result<Self> {
-        signals::hold_child()?;
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGCHLD);
-        let children = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let children = ChildBell::new()?;
         let answers = Arc::new(Answers::new()?);
         ptrace::seize(thread.id())?;
         Ok(Self {
@@ -173,7 +169,7 @@ impl PtraceEngine {
         let (children, answers, done) = (happened(0), happened(1), happened(2));
         // Emptied before everything is looked at, so that whatever happens from now on wakes us again.
         if children {
-            let _ = self.children.read_signal();
+            self.children.hush();
         }
         if answers {
             self.answers.be_awake();

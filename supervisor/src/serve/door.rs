@@ -1,0 +1,148 @@
+//! Where a user's programs find the supervisor that is running already, and which of them it may serve.
+//!
+//! `$XDG_RUNTIME_DIR/sonde/socket`, in a folder that nobody else can enter. One supervisor holds the lock beside it;
+//! whoever comes second serves the one program that it was started for.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::unistd::Uid;
+use sonde_interp::handoff::DOOR;
+
+use crate::guest::remote::Thread;
+use crate::sys::scm_rights::Socket;
+
+/// Programs that may wait to be let in.
+const BACKLOG: i32 = 128;
+
+/// What a supervisor reads of its environment, and the store's helpers of theirs: a program that says something else is
+/// to be served by another one.
+const PLACES: [&str; 17] = [
+    "HOME",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "NIX_REMOTE",
+    "NIX_CONF_DIR",
+    "NIX_CONFIG",
+    "NIX_USER_CONF_FILES",
+    "NIX_SSL_CERT_FILE",
+    "SSL_CERT_FILE",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SONDE_LOG",
+    "SONDE_OFFLINE",
+];
+
+/// The namespaces that decide what a path, a user and a process id mean.
+const NAMESPACES: [&str; 4] = ["ns/mnt", "ns/user", "ns/pid", "ns/net"];
+
+/// The user's door, held by this process.
+#[derive(Debug)]
+pub(crate) struct Door {
+    listening: OwnedFd,
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Door {
+    /// Opens the door, if this user has a runtime folder and nobody holds it already.
+    pub(crate) fn open() -> Option<Self> {
+        let folder =
+            std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())?;
+        match Self::open_below(&folder) {
+            Ok(door) => door,
+            Err(error) => {
+                tracing::debug!(%error, folder = %folder.display(), "no door for this user's other programs");
+                None
+            }
+        }
+    }
+
+    fn open_below(runtime: &Path) -> io::Result<Option<Self>> {
+        let path = runtime.join(DOOR);
+        let folder = path.parent().unwrap_or(runtime);
+        match DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if !is_private(&fs::symlink_metadata(folder)?) {
+            return Err(io::Error::other("the folder is not this user's alone"));
+        }
+        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+        let Ok(lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let listening = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        bind(listening.as_raw_fd(), &UnixAddr::new(&path)?)?;
+        listen(&listening, Backlog::new(BACKLOG)?)?;
+        Ok(Some(Self { listening, path, _lock: lock }))
+    }
+
+    /// Lets the next program in; `None` if nobody of ours comes within this time.
+    pub(crate) fn next(&self, patience: Duration) -> Option<(Socket, Thread)> {
+        let mut ready = [PollFd::new(self.listening.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX)).ok()? == 0 {
+            return None;
+        }
+        let socket = Socket::accept(&self.listening).ok()?;
+        let peer = socket.peer().ok()?;
+        let thread = Thread::new(peer.process).filter(|_| Uid::from_raw(peer.user) == Uid::effective())?;
+        Some((socket, thread))
+    }
+
+    /// Closes it for good: the next program starts a supervisor.
+    pub(crate) fn close(self) {
+        // Whoever has connected meanwhile finds the connection broken, and does the same.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn is_private(folder: &Metadata) -> bool {
+    folder.is_dir() && folder.uid() == Uid::effective().as_raw() && folder.mode() & 0o077 == 0
+}
+
+/// Does a program mean the same by its paths, its user and its environment as this process? And would it start this very
+/// supervisor?
+pub(super) fn is_neighbour(thread: Thread, supervisor: &OsStr) -> bool {
+    let ours: BTreeMap<&str, Vec<u8>> =
+        PLACES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?.as_bytes().to_vec()))).collect();
+    let Ok(environment) = thread.environment() else { return false };
+    let theirs: BTreeMap<&str, Vec<u8>> = environment
+        .split(|byte| *byte == 0)
+        .filter_map(|entry| {
+            let equals = entry.iter().position(|byte| *byte == b'=')?;
+            let name = PLACES.iter().find(|name| name.as_bytes() == &entry[..equals])?;
+            Some((*name, entry[equals + 1..].to_vec()))
+        })
+        .collect();
+    let same = |entry: &str| {
+        let of = |process: &str| fs::metadata(format!("/proc/{process}/{entry}")).ok();
+        is_same(of("self"), of(&thread.id().to_string()))
+    };
+    ours == theirs
+        && NAMESPACES.iter().all(|namespace| same(namespace))
+        && same("root")
+        && is_same(fs::metadata("/proc/self/exe").ok(), fs::metadata(supervisor).ok())
+}
+
+fn is_same(one: Option<Metadata>, other: Option<Metadata>) -> bool {
+    let identity = |data: Metadata| (data.dev(), data.ino());
+    one.map(identity).is_some_and(|one| other.map(identity) == Some(one))
+}
