@@ -14,6 +14,7 @@
 //! - `store`: the embedded store by its commands
 //! - `embedded`: programs that get their libraries from the embedded store
 //! - `faults`: killed supervisors, dead caches, damaged files, crowds
+//! - `survival`: killed supervisors are not missed, and programs of one user share one
 //! - `nixos_module`: what the NixOS module, the package and the flake evaluate to
 //! - `tidy`: the architecture's rules that a grep can check
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that panics has failed, which is what is wanted
@@ -34,5 +35,6 @@ mod refusals;
 mod search;
 mod shim;
 mod store;
+mod survival;
 mod tidy;
 mod trace;

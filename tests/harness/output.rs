@@ -94,13 +94,26 @@ impl Conversation {
         Self { child, answers }
     }
 
+    /// The program's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Says a line, and returns the answer.
     pub fn ask(&mut self, line: &str) -> String {
+        self.say(line);
+        self.hear()
+    }
+
+    pub fn say(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().unwrap_or_else(|| panic!("no pipe"));
         writeln!(stdin, "{line}").unwrap_or_else(|error| panic!("asking for {line}: {error}"));
+    }
+
+    pub fn hear(&mut self) -> String {
         let mut answer = String::new();
         let read = self.answers.read_line(&mut answer);
-        read.unwrap_or_else(|error| panic!("waiting for {line}: {error}"));
+        read.unwrap_or_else(|error| panic!("waiting for an answer: {error}"));
         answer
     }
 

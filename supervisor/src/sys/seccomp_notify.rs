@@ -1,7 +1,7 @@
 //! seccomp user notification (seccomp_unotify(2)): receiving traps and answering them.
 //!
-//! libseccomp answers and validates. What it has no function for is here: `ADDFD` (Linux 5.9, with `FLAG_SEND` since
-//! 5.14), `SET_FLAGS` (6.6), and receiving into memory of our own ([`Ledger`]).
+//! libseccomp answers and validates. What it has no function for is here: `ADDFD` (Linux 5.9), `SET_FLAGS` (6.6), and
+//! receiving into memory of our own ([`Ledger`]).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -37,7 +37,6 @@ mod ioctl {
     ioctl_write_int_bad!(set_flags, request_code_write!(b'!', 4, size_of::<u64>()));
 }
 
-const ADDFD_FLAG_SEND: u32 = 1 << 1;
 const FD_SYNC_WAKE_UP: i32 = 1 << 0;
 
 impl Listener {
@@ -113,25 +112,20 @@ impl Listener {
         descriptor: BorrowedFd<'_>,
         close: bool,
     ) -> io::Result<()> {
-        let mut request = ioctl::AddFd {
+        let request = ioctl::AddFd {
             id,
-            flags: ADDFD_FLAG_SEND,
+            flags: 0,
             source: descriptor.as_raw_fd().cast_unsigned(),
             target: 0,
             target_flags: if close { libc::O_CLOEXEC.cast_unsigned() } else { 0 },
         };
+        // In two steps, although FLAG_SEND (Linux 5.14) would do it in one: a supervisor that is killed while that is under
+        // way makes the call return 0, which is somebody's standard input (`seccomp_notify_addfd`, kernel/seccomp.c, sets
+        // the state to "replied" before it waits). A kill between these two leaves the call to the next supervisor, and
+        // the process one descriptor more.
         // SAFETY: `request` is what the kernel expects, and is only read.
         match unsafe { ioctl::add_fd(self.descriptor.as_raw_fd(), &raw const request) } {
-            Ok(_) => self.settled(id, Ok(())),
-            // Before Linux 5.14: two steps. If the second fails the process keeps a descriptor, and a chance.
-            Err(Errno::EINVAL) => {
-                request.flags = 0;
-                // SAFETY: as above.
-                match unsafe { ioctl::add_fd(self.descriptor.as_raw_fd(), &raw const request) } {
-                    Ok(number) => self.return_value(id, number.into()),
-                    Err(error) => self.settled(id, Err(error.into())),
-                }
-            }
+            Ok(number) => self.return_value(id, number.into()),
             Err(error) => self.settled(id, Err(error.into())),
         }
     }

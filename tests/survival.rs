@@ -1,0 +1,180 @@
+//! Killed supervisors: programs go on, no open is lost, and nobody but the killed one is missed.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sonde_world::{Program, RootBuilder};
+
+use crate::harness::{Conversation, EVERYBODY, Who, fixture, proves, run};
+
+/// Processes of Sonde in a program's mount namespace.
+#[derive(Debug, Default)]
+struct Supervisors {
+    keepers: Vec<u32>,
+    workers: Vec<u32>,
+}
+
+impl Supervisors {
+    fn beside(program: u32) -> Self {
+        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let is_one = |pid: &u32| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words == b"sonde\0supervise\0")
+        };
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let all: Vec<u32> = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        let ours = namespace(program);
+        let ours: Vec<u32> = all.into_iter().filter(is_one).filter(|pid| namespace(*pid) == ours).collect();
+        // A worker is the child of a keeper.
+        let (workers, keepers) =
+            ours.iter().partition(|pid| parent(**pid).is_some_and(|parent| ours.contains(&parent)));
+        Self { keepers, workers }
+    }
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+}
+
+/// The one worker beside a program, which may have to be started first.
+fn the_worker_of(program: u32) -> u32 {
+    let started = Instant::now();
+    loop {
+        let Supervisors { keepers, workers } = Supervisors::beside(program);
+        if let ([_], [worker]) = (&*keepers, &*workers) {
+            return *worker;
+        }
+        assert!(started.elapsed() < Duration::from_secs(100), "{keepers:?} {workers:?}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Kills processes; how many there were.
+fn kill(pids: &[u32]) -> usize {
+    let killed =
+        |pid: &&u32| Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success();
+    pids.iter().filter(killed).count()
+}
+
+fn start(program: &Program, mut root: RootBuilder) -> Child {
+    for (name, value) in &program.env {
+        root = root.env(name, value);
+    }
+    let mut command = root.command(&program.executable);
+    command.args(&program.args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Moments between 0 and 255 ms, the same in each run of the tests.
+fn moments(count: usize) -> impl Iterator<Item = Duration> {
+    let mut state = 0x2545_f491_u32;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Duration::from_millis(u64::from(state >> 24))
+    })
+    .take(count)
+}
+
+#[test]
+fn a_worker_that_is_killed_at_any_moment_is_not_missed() {
+    let root = fixture().root(Who::Alice);
+    let mut killed = 0;
+    for name in ["ffmpeg", "numpy"] {
+        let program = fixture().world.program(name).unwrap();
+        for moment in moments(25) {
+            let child = start(program, root.clone());
+            thread::sleep(moment);
+            killed += kill(&Supervisors::beside(child.id()).workers);
+            let output = child.wait_with_output().unwrap();
+            let (stdout, stderr) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(
+                proves(program, &stdout),
+                "{name}, killed after {moment:?}: {}\n{stdout}\n{stderr}",
+                output.status
+            );
+        }
+    }
+    assert!(killed > 20, "only {killed} workers were met alive");
+}
+
+#[test]
+fn an_open_that_waits_for_its_package_outlives_the_worker() {
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let mut guest = Conversation::with(root.command(fixture().guest("load")).arg("asked"));
+        assert!(guest.ask("libpng16.so.16").contains(": map /nix/store/"));
+        for library in ["libsqlite3.so.0", "libexpat.so.1", "libxml2.so.2"] {
+            let worker = the_worker_of(guest.pid());
+            guest.say(library);
+            thread::sleep(Duration::from_millis(10));
+            assert_eq!(kill(&[worker]), 1);
+            let answer = guest.hear();
+            assert!(answer.contains(": map /nix/store/"), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn a_keeper_that_is_killed_is_not_missed_either() {
+    let root = fixture().root(Who::Alice);
+    let mut guest = Conversation::with(root.command(fixture().guest("load")).arg("asked"));
+    assert!(guest.ask("libpng16.so.16").contains(": map /nix/store/"));
+    assert_eq!(kill(&Supervisors::beside(guest.pid()).keepers), 1);
+    assert!(guest.ask("libsqlite3.so.0").contains(": map /nix/store/"));
+}
+
+#[test]
+fn without_any_supervisor_the_next_program_finds_a_new_one() {
+    let root = fixture().root(Who::Alice);
+    let python = fixture().world.program("python3").unwrap();
+    let mut builder = root;
+    for (name, value) in &python.env {
+        builder = builder.env(name, value);
+    }
+    let script = "import subprocess, sys\nfor line in sys.stdin:\n  \
+                  print(subprocess.run(line.split(), capture_output=True, text=True).stdout.split('\\n')[0], flush=True)";
+    let mut guest = Conversation::with(builder.command(&python.executable).args(["-B", "-c", script]));
+    let curl = "/opt/programs/curl/usr/bin/curl --version";
+    assert!(guest.ask(curl).starts_with("curl 7."));
+    let Supervisors { keepers, workers } = Supervisors::beside(guest.pid());
+    kill(&keepers);
+    kill(&workers);
+    assert!(guest.ask(curl).starts_with("curl 7."), "its shim has to start a supervisor");
+    assert_ne!(Supervisors::beside(guest.pid()).workers, workers);
+}
+
+#[test]
+fn programs_of_one_user_share_a_supervisor_which_leaves_when_nobody_is_left() {
+    let root = fixture().root(Who::Alice).env("XDG_RUNTIME_DIR", "/tmp/neighbours");
+    assert!(run(root.command("/bin/sh").args(["-c", "mkdir -m 700 /tmp/neighbours"])).succeeded());
+    // One namespace for all of them: a shell that starts them.
+    let mut shell =
+        Conversation::with(root.command("/bin/sh").args(["-c", "while read c; do eval \"$c\"; done"]));
+    let hello = "/opt/programs/hello/usr/bin/hello";
+    for _ in 0..3 {
+        assert_eq!(shell.ask(hello).trim(), "Hello, world!");
+    }
+    the_worker_of(shell.pid());
+    // Whose environment says something else has a supervisor of their own.
+    assert_eq!(shell.ask(&format!("XDG_CACHE_HOME=/tmp/else {hello} || echo alone")).trim(), "alone");
+    assert_eq!(shell.ask(hello).trim(), "Hello, world!");
+    let started = Instant::now();
+    while !Supervisors::beside(shell.pid()).keepers.is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(100), "{:?}", Supervisors::beside(shell.pid()));
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(shell.ask("ls /tmp/neighbours/sonde").trim(), "lock");
+    assert_eq!(shell.ask(hello).trim(), "Hello, world!");
+}
+
+#[test]
+fn a_folder_that_others_may_enter_is_no_door() {
+    let root = fixture().root(Who::Alice);
+    let script = "mkdir -p /tmp/open/sonde && chmod 755 /tmp/open/sonde && XDG_RUNTIME_DIR=/tmp/open \
+                  /opt/programs/hello/usr/bin/hello && ls /tmp/open/sonde";
+    let outcome = run(root.command("/bin/sh").args(["-c", script]));
+    assert_eq!(outcome.stdout, "Hello, world!\n", "{outcome}");
+}
