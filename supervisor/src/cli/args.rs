@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use sonde_interp::handoff::Wish;
 
 use crate::index::registry::DEFAULT_NAME;
+use crate::store::StoreMode;
 
 /// Runs foreign ELF programs on NixOS, with the libraries that they miss.
 #[derive(Debug, Parser)]
@@ -66,6 +67,11 @@ pub(crate) struct Program {
     /// What makes the program's loader stop at its opens; auto takes seccomp, and ptrace where that cannot be had
     #[arg(long, value_name = "ENGINE", value_parser = Wish::WORDS)]
     engine: Option<String>,
+    /// How the program gets at libraries of the embedded store; [store] mode of config.toml if not given
+    ///
+    /// Without an embedded store (where Nix is used) it says nothing.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) store_mode: Option<StoreMode>,
     /// The program (a path, or a name that is looked up in PATH) and its arguments
     #[arg(value_names = ["PROGRAM", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true,
           allow_hyphen_values = true)]
@@ -236,6 +242,14 @@ mod tests {
             assert_eq!(name, "p");
             assert_eq!(arguments, ["--help", "-x"]);
         }
+    }
+
+    #[test]
+    fn options_stand_before_the_program() {
+        let line = ["sonde", "run", "--store-mode", "redirect", "p", "--store-mode", "x"];
+        let Command::Run(program) = Arguments::parse_from(line).command else { panic!("not run") };
+        assert_eq!(program.store_mode, Some(StoreMode::Redirect));
+        assert_eq!(program.split().1, ["--store-mode", "x"]);
     }
 
     #[test]

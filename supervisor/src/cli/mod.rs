@@ -7,6 +7,7 @@ mod index;
 mod logging;
 mod run;
 mod store;
+mod store_view;
 mod supervise;
 mod trace;
 

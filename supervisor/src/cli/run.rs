@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::args::Program;
+use super::store_view::{self, ViewError};
 use super::{complain, exit_code};
 use crate::guest::launch::{Launch, LaunchError, Manner};
-use crate::settings::find_shim;
+use crate::settings::{Settings, find_shim};
 use crate::sys::spawn::become_program;
 
 /// Runs the program; returns only if it could not be started.
@@ -23,6 +24,9 @@ pub(crate) fn run(program: &Program) -> ExitCode {
     };
     let error = match (launch.manner, find_shim(), std::env::current_exe()) {
         (Manner::Supervised, Some(shim), Ok(own)) => {
+            if let Err(error) = store_view::enter(program.store_mode, &Settings::from_environment()) {
+                return cannot_view(&error);
+            }
             let (path, arguments) = under_shim(
                 &shim,
                 &launch,
@@ -56,6 +60,12 @@ pub(super) fn under_shim(
 pub(super) fn cannot_start(error: &LaunchError) -> ExitCode {
     complain(error);
     exit_code::code(if error.is_not_found() { exit_code::NOT_FOUND } else { exit_code::NOT_RUNNABLE })
+}
+
+/// Says why a program was not started where it was asked to be, and returns the status for it.
+pub(super) fn cannot_view(error: &ViewError) -> ExitCode {
+    complain(error);
+    exit_code::code(exit_code::NOT_RUNNABLE)
 }
 
 /// The kernel would not execute it.

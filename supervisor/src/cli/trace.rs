@@ -8,8 +8,8 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use super::args::Program;
-use super::run::{cannot_start, run, under_shim};
-use super::{complain, exit_code, logging};
+use super::run::{cannot_start, cannot_view, run, under_shim};
+use super::{complain, exit_code, logging, store_view};
 use crate::guest::launch::{Launch, Manner};
 use crate::guest::remote::Thread;
 use crate::report::event::Reporter;
@@ -38,6 +38,11 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
         complain(&"the shim sonde-interp is not beside this command; install both together");
         return exit_code::code(exit_code::FAILURE);
     };
+    let settings = Settings::from_environment();
+    // This process serves, so it sees what the program sees.
+    if let Err(error) = store_view::enter(program.store_mode, &settings) {
+        return cannot_view(&error);
+    }
     let reporter = Reporter::keeping();
     let status = Socket::pair().and_then(|(ours, theirs)| {
         let number = theirs.keep_on_exec()?.to_string();
@@ -50,7 +55,7 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
         drop(theirs);
         // The child has them as they were; from now on it alone is meant.
         signals::ignore_terminal()?;
-        watch(child, ours, &reporter)
+        watch(settings, child, ours, &reporter)
     });
     match status {
         Ok(status) => {
@@ -65,11 +70,11 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
     }
 }
 
-fn watch(child: Pid, socket: Socket, reporter: &Reporter) -> io::Result<WaitStatus> {
+fn watch(settings: Settings, child: Pid, socket: Socket, reporter: &Reporter) -> io::Result<WaitStatus> {
     // Reaped at once, not when its tree has ended: before Linux 6.11 a zombie counts as a part of it.
     let reaper = thread::Builder::new().name("reaper".into()).spawn(move || reaped::wait(child))?;
     if let Some(thread) = Thread::new(child.as_raw().cast_unsigned())
-        && let Err(error) = serve::serve(Settings::from_environment(), socket, thread, reporter.clone())
+        && let Err(error) = serve::serve(settings, socket, thread, reporter.clone())
     {
         tracing::debug!(%error, "the program runs unsupervised; the shim has said why");
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod filter;
 pub(crate) mod launch;
+pub(crate) mod mount;
 pub(crate) mod notification;
 pub(crate) mod privileged;
 pub(crate) mod remote;

@@ -10,7 +10,7 @@ use nix::unistd::{Uid, User};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::embedded::{EmbeddedStore, Patience, PublicKey};
+use super::embedded::{self, EmbeddedError, EmbeddedStore, Patience, PublicKey};
 use crate::settings::Settings;
 
 const FILE: &str = "config.toml";
@@ -30,10 +30,24 @@ pub(crate) enum Kind {
     Embedded,
 }
 
+/// How a program gets at what is in the embedded store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StoreMode {
+    /// By a mount where that is possible, else by redirection
+    #[default]
+    Auto,
+    /// Mounted at /nix/store, for the program alone
+    Mount,
+    /// Libraries only, as the loader opens them
+    Redirect,
+}
+
 /// The store's configuration, complete.
 #[derive(Debug)]
 pub(crate) struct StoreConfig {
     kind: Kind,
+    mode: StoreMode,
     caches: Vec<String>,
     keys: Vec<PublicKey>,
     folder: PathBuf,
@@ -65,6 +79,7 @@ struct File {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Section {
     kind: Option<Kind>,
+    mode: Option<StoreMode>,
     caches: Option<Vec<String>>,
     trusted_public_keys: Option<Vec<String>>,
 }
@@ -74,6 +89,7 @@ impl StoreConfig {
     pub(crate) fn load(settings: &Settings) -> Result<Self, ConfigError> {
         let mut config = Self {
             kind: Kind::default(),
+            mode: StoreMode::default(),
             caches: vec![DEFAULT_CACHE.to_owned()],
             keys: PublicKey::parse(DEFAULT_KEY).into_iter().collect(),
             folder: data_folder().join("store"),
@@ -92,9 +108,10 @@ impl StoreConfig {
     fn merge(&mut self, path: &std::path::Path, text: &str) -> Result<(), ConfigError> {
         let path = || path.to_owned();
         let syntax = |error: toml::de::Error| ConfigError::Syntax { path: path(), reason: error.to_string() };
-        let Section { kind, caches, trusted_public_keys } =
+        let Section { kind, mode, caches, trusted_public_keys } =
             toml::from_str::<File>(text).map_err(syntax)?.store;
         self.kind = kind.unwrap_or(self.kind);
+        self.mode = mode.unwrap_or(self.mode);
         if let Some(caches) = caches {
             if let Some(address) = caches.iter().find(|address| !is_address(address)) {
                 return Err(ConfigError::Cache { path: path(), address: address.clone() });
@@ -117,6 +134,16 @@ impl StoreConfig {
             Kind::Nix => false,
             Kind::Embedded => true,
         }
+    }
+
+    /// How programs get at the embedded store, if nobody says otherwise.
+    pub(crate) fn mode(&self) -> StoreMode {
+        self.mode
+    }
+
+    /// The folder of the embedded store that a program is to see as `/nix/store`; made if it is not there.
+    pub(crate) fn objects(&self) -> Result<PathBuf, EmbeddedError> {
+        embedded::objects(&self.folder)
     }
 
     /// The embedded store.
@@ -164,16 +191,19 @@ mod tests {
         assert_eq!(config.caches, [DEFAULT_CACHE]);
         assert_eq!(format!("{:?}", config.keys), "[cache.nixos.org-1]");
         assert!(config.wants_embedded(false) && !config.wants_embedded(true));
+        assert_eq!(config.mode(), StoreMode::Auto);
     }
 
     #[test]
     fn the_users_file_replaces_the_machines_key_by_key() {
         let machine =
             format!("[store]\ncaches = [\"http://a\"]\ntrusted-public-keys = [\"{KEY}\"]\nkind = \"nix\"");
-        let config = load(&[&machine, "[store]\nkind = \"embedded\"\n[other]\nx = 1"]).unwrap();
+        let config =
+            load(&[&machine, "[store]\nkind = \"embedded\"\nmode = \"redirect\"\n[other]\nx = 1"]).unwrap();
         assert_eq!(config.caches, ["http://a"]);
         assert_eq!(format!("{:?}", config.keys), "[mine-1]");
         assert!(config.wants_embedded(true));
+        assert_eq!(config.mode(), StoreMode::Redirect);
     }
 
     #[test]
@@ -182,6 +212,7 @@ mod tests {
             ("[store", "config.toml: TOML parse error"),
             ("[store]\ncache = []", "unknown field `cache`"),
             ("[store]\nkind = \"guix\"", "unknown variant `guix`"),
+            ("[store]\nmode = \"chroot\"", "unknown variant `chroot`"),
             ("[store]\ncaches = [\"cache.nixos.org\"]", "`cache.nixos.org` is no cache"),
             ("[store]\ncaches = [\"file://relative\"]", "is no cache"),
             ("[store]\ntrusted-public-keys = [\"abc\"]", "`abc` is no public key"),

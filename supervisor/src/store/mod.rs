@@ -7,7 +7,7 @@ mod nix;
 mod path;
 mod realiser;
 
-pub(crate) use config::{ConfigError, StoreConfig};
+pub(crate) use config::{ConfigError, StoreConfig, StoreMode};
 pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent};
 pub(crate) use files::StoreFiles;
 pub(crate) use path::StorePath;

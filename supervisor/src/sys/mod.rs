@@ -1,6 +1,8 @@
 //! The unsafe folder: raw system calls and everything else that the compiler cannot check, each behind a safe
 //! function. Nothing outside of `sys` holds an `unsafe` block, a raw descriptor or a raw remote pointer.
 
+pub(crate) mod aside;
+pub(crate) mod capabilities;
 pub(crate) mod child_bell;
 pub(crate) mod features;
 pub(crate) mod ledger;

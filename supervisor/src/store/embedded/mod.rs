@@ -38,6 +38,14 @@ pub(crate) struct EmbeddedStore {
     keys: Vec<PublicKey>,
 }
 
+/// The folder with the contents of all paths of the store in `folder`, made if it is not there: what `/nix/store` is to
+/// Nix.
+pub(super) fn objects(folder: &Path) -> Result<PathBuf, EmbeddedError> {
+    let layout = Layout::new(folder.to_owned());
+    layout.create()?;
+    Ok(layout.objects())
+}
+
 impl EmbeddedStore {
     /// The store in `folder`, filled from these caches, in this order. An address that is none is left out.
     pub(crate) fn new(folder: PathBuf, caches: &[String], keys: Vec<PublicKey>, patience: Patience) -> Self {
