@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +55,7 @@ pub(crate) enum MountError {
 enum Way {
     /// It is there.
     None,
-    /// There is an empty folder to mount on.
+    /// There is a folder without a store path in it, to mount on.
     Onto,
     /// There is none, and `/` is not ours to make one in: a new root, which has everything that this one has.
     NewRoot,
@@ -100,8 +101,7 @@ fn find_way(store: &Path, place: &Path) -> Result<Way, MountError> {
         Ok(there) if same(&there, &fs::metadata(store).map_err(look(store))?) => return Ok(Way::None),
         Ok(there) if !there.is_dir() => return Err(unsuitable(place, "is not a folder")),
         Ok(_) => {
-            let empty = fs::read_dir(place).map_err(look(place))?.next().is_none();
-            return if empty { Ok(Way::Onto) } else { Err(MountError::Occupied) };
+            return if is_empty(place).map_err(look(place))? { Ok(Way::Onto) } else { Err(MountError::Occupied) };
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(look(place)(error)),
@@ -116,6 +116,16 @@ fn find_way(store: &Path, place: &Path) -> Result<Way, MountError> {
         }
     }
     Ok(Way::NewRoot)
+}
+
+/// Has the store no path in it? Nix makes `.links` with its first command, and no path's name begins with a dot.
+fn is_empty(place: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(place)? {
+        if !entry?.file_name().as_bytes().starts_with(b".") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn same(one: &Metadata, other: &Metadata) -> bool {
@@ -221,6 +231,8 @@ mod tests {
         fs::create_dir(&place).unwrap();
         assert_eq!(find_way(&store, &place).unwrap(), Way::Onto);
         fs::create_dir(place.join(".links")).unwrap();
+        assert_eq!(find_way(&store, &place).unwrap(), Way::Onto, "Nix was called once");
+        fs::create_dir(place.join("something")).unwrap();
         assert!(matches!(find_way(&store, &place), Err(MountError::Occupied)));
         assert_eq!(find_way(&place, &place).unwrap(), Way::None, "it is there");
         fs::remove_dir_all(&place).unwrap();

@@ -110,6 +110,9 @@ struct EnterArgs {
     /// The FHS reference root instead of the NixOS-like one
     #[arg(long)]
     fhs: bool,
+    /// A root without /nix and without any program of its own
+    #[arg(long, conflicts_with_all = ["fhs", "daemon"])]
+    without_nix: bool,
     /// A Nix daemon runs as long as the command
     #[arg(long)]
     daemon: bool,
@@ -189,6 +192,7 @@ fn enter(args: EnterArgs) -> Result<std::convert::Infallible> {
     let mut entry = entry(args.root);
     entry.identity = if args.user { Identity::Alice } else { Identity::Root };
     entry.fhs = args.fhs;
+    entry.without_nix = args.without_nix;
     entry.daemon = args.daemon;
     let file = |host: Option<PathBuf>, inside: &str| {
         host.map(|host| Bind { host, inside: inside.into(), writable: false })
@@ -216,6 +220,7 @@ fn entry(root: RootArgs) -> Entry {
     Entry {
         identity: Identity::Root,
         fhs: false,
+        without_nix: false,
         state: root.state,
         cache_url: root.cache_url,
         trusted_key: root.trusted_key,

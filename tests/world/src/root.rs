@@ -115,6 +115,13 @@ impl RootBuilder {
         self
     }
 
+    /// Enters a root without Nix, without loaders, libraries and programs: /etc, the state's folders, /opt/programs and
+    /// what is bound. There is no /nix, and /bin and /usr/bin are empty.
+    pub fn without_nix(mut self) -> Self {
+        self.options.push("--without-nix".into());
+        self
+    }
+
     fn option(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.options.push(name.into());
         self.options.push(value.as_ref().to_owned());

@@ -19,7 +19,7 @@ pub(super) fn assemble(world: &World, entry: &Entry, state: &Path, privileged: b
         symlink(to, &at).with_context(|| format!("linking {} to {to}", at.display()))
     };
     for folder in ["bin", "usr/bin", "var/empty", "run/current-system", "nix", "opt", "dev", "proc", "sys"] {
-        if entry.fhs && (folder == "bin" || folder == "usr/bin") {
+        if entry.fhs && (folder == "bin" || folder == "usr/bin") || entry.without_nix && folder == "nix" {
             continue;
         }
         fs::create_dir_all(root.join(folder)).with_context(|| format!("creating {folder} in the root"))?;
@@ -37,7 +37,9 @@ pub(super) fn assemble(world: &World, entry: &Entry, state: &Path, privileged: b
         mounts::bind(&fhs.join("etc"), &root.join("etc"), false)?;
     } else {
         mounts::bind(&state.join("etc"), &root.join("etc"), true)?;
-        system(world, state, &root)?;
+        if !entry.without_nix {
+            system(world, state, &root)?;
+        }
     }
     mounts::bind(&world.path().join("programs"), &root.join("opt/programs"), false)?;
     mounts::bind(Path::new("/dev"), &root.join("dev"), true)?;

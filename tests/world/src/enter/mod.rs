@@ -45,6 +45,8 @@ pub struct Entry {
     pub identity: Identity,
     /// The FHS reference root rather than the NixOS-like one.
     pub fhs: bool,
+    /// Neither: no /nix, and no program but what is bound.
+    pub without_nix: bool,
     /// The state folder; a temporary one if absent.
     pub state: Option<PathBuf>,
     /// The binary cache's address for nix.conf.
