@@ -11,6 +11,7 @@
 //! - `shim`: the shim as a command, and without a supervisor
 //! - `find`: who has a library, who would be chosen, and why
 //! - `index`: importing, fetching, ordering and removing databases
+//! - `mount`: the embedded store as `/nix/store` of one program
 //! - `store`: the embedded store by its commands
 //! - `embedded`: programs that get their libraries from the embedded store
 //! - `faults`: killed supervisors, dead caches, damaged files, crowds
@@ -29,6 +30,7 @@ mod find;
 mod identity;
 mod index;
 mod loading;
+mod mount;
 mod nixos_module;
 mod programs;
 mod refusals;

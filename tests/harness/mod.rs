@@ -4,6 +4,7 @@
 
 mod guests;
 pub mod output;
+mod plain;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use sonde_world::serve::CacheServer;
 use sonde_world::{Program, RootBuilder, World};
 
 pub use output::{Conversation, Outcome, run};
+pub use plain::{PLAIN_SONDE, PLAIN_STORE};
 
 /// Where things are inside the root.
 pub const SONDE: &str = "/run/current-system/sw/bin/sonde";

@@ -101,7 +101,11 @@ fn find_way(store: &Path, place: &Path) -> Result<Way, MountError> {
         Ok(there) if same(&there, &fs::metadata(store).map_err(look(store))?) => return Ok(Way::None),
         Ok(there) if !there.is_dir() => return Err(unsuitable(place, "is not a folder")),
         Ok(_) => {
-            return if is_empty(place).map_err(look(place))? { Ok(Way::Onto) } else { Err(MountError::Occupied) };
+            return if is_empty(place).map_err(look(place))? {
+                Ok(Way::Onto)
+            } else {
+                Err(MountError::Occupied)
+            };
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(look(place)(error)),
@@ -207,7 +211,7 @@ impl Folder {
         let path = Path::new(&self.path);
         let there = std::env::set_current_dir(path).and_then(|()| fs::metadata("."));
         match there {
-            Ok(there) if same(&there, &self.metadata) => Ok(()),
+            Ok(there) if same(&there, &self.metadata) || root::is_new(path) => Ok(()),
             Ok(_) => Err(format!("{}: the working directory is not what is at its path", path.display())),
             Err(error) => Err(format!("{}: the working directory: {error}", path.display())),
         }

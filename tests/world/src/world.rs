@@ -122,6 +122,12 @@ impl World {
         self.line("system-path")
     }
 
+    /// A folder of the system path, on this machine.
+    pub fn on_system(&self, folder: &str) -> Result<PathBuf> {
+        let system = self.system_path()?;
+        Ok(self.path.join("store").join(system.trim_start_matches("/nix/store/")).join(folder))
+    }
+
     /// The key that the cache is signed with, as nix.conf wants it.
     pub fn public_key(&self) -> Result<String> {
         self.line("cache-key.pub")

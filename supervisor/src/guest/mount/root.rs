@@ -48,6 +48,11 @@ pub(super) fn renew(store: &Path) -> Result<(), String> {
         .map_err(failed("making the root read-only"))
 }
 
+/// Is what stands at this path another folder than before, with the same in it?
+pub(super) fn is_new(path: &Path) -> bool {
+    path == Path::new("/") || path == Path::new("/nix")
+}
+
 /// Makes all entries of a folder appear in another, but for one. A folder that does not exist has none.
 fn take_over(from: &Path, to: &Path, except: &OsStr) -> Result<(), String> {
     let reading = || format!("reading {}", from.display());
