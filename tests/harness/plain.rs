@@ -30,6 +30,7 @@ const TOOLS: &[&str] = &[
     "mountpoint",
     "pwd",
     "readlink",
+    "rmdir",
     "setpriv",
     "sh",
     "stat",
