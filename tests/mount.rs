@@ -114,6 +114,28 @@ fn a_working_directory_that_is_gone_cannot_be_taken_along() {
 }
 
 #[test]
+fn an_attempt_that_fails_halfway_has_no_effect() {
+    // What is mounted over the working directory stands at its path: that is noticed when all else is done.
+    let mount = fixture().compile("bind_mount", "bind_mount", &["-static"]);
+    let before =
+        format!("mkdir -p /tmp/over && cd /tmp/over && {mount} /opt /tmp/over && readlink /proc/self/ns/mnt");
+    let root = fixture().plain(Who::Root).env("NIX_LD", "/opt/base/lib/ld-linux-x86-64.so.2");
+    let tried = |mode: &str| {
+        let after = format!(
+            "sonde run --store-mode {mode} /bin/sh -c 'readlink /proc/self/ns/mnt; ls -A /proc/self/cwd'"
+        );
+        run(root.command("unshare").args(["--mount", "/bin/sh", "-c", &format!("{before} && {after}")]))
+    };
+    let insisting = tried("mount");
+    assert_eq!(insisting.code(), Some(126), "{insisting}");
+    assert!(insisting.stderr.contains("the working directory is not what is at its path"), "{insisting}");
+    let outcome = tried("auto");
+    let lines: Vec<_> = outcome.stdout.lines().collect();
+    let [outside, inside] = lines[..] else { panic!("{outcome}") };
+    assert_eq!(outside, inside, "{outcome}");
+}
+
+#[test]
 fn what_the_machine_has_mounted_is_there() {
     let points = |outcome: &Outcome| {
         assert!(outcome.succeeded(), "{outcome}");

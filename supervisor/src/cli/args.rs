@@ -34,7 +34,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run a program with the libraries that it misses
     #[command(after_help = "\
-The program keeps its arguments, environment, descriptors, process id and exit status.
+The program keeps its arguments, environment, descriptors, process id and exit status. With
+--store-mode mount it is not started where the store cannot be mounted: status 126.
 Exit status: the program's own; 127 if it, or what it needs, was not found; 126 if it cannot be run.")]
     Run(Program),
     /// Run a program and show, when it has ended, each library that it was given and why
@@ -67,9 +68,7 @@ pub(crate) struct Program {
     /// What makes the program's loader stop at its opens; auto takes seccomp, and ptrace where that cannot be had
     #[arg(long, value_name = "ENGINE", value_parser = Wish::WORDS)]
     engine: Option<String>,
-    /// How the program gets at libraries of the embedded store; [store] mode of config.toml if not given
-    ///
-    /// Without an embedded store (where Nix is used) it says nothing.
+    /// How the program gets at the embedded store; `mode` in config.toml if not given. No effect where Nix is used
     #[arg(long, value_name = "MODE")]
     pub(crate) store_mode: Option<StoreMode>,
     /// The program (a path, or a name that is looked up in PATH) and its arguments
