@@ -186,9 +186,21 @@ pub(crate) enum StoreCommand {
     /// Fetch store paths, with everything that they refer to
     #[command(after_help = "\
 The caches and the keys that are trusted are those of the [store] section of /etc/sonde/config.toml and
-~/.config/sonde/config.toml; without one, https://cache.nixos.org and its key. What was fetched is kept until its
-link in ~/.local/state/sonde/roots/fetched is removed.")]
+~/.config/sonde/config.toml; without one, https://cache.nixos.org and its key. What was fetched is kept until
+`sonde store drop`.")]
     Fetch {
+        /// Paths such as /nix/store/HASH-zlib-1.3.1
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<String>,
+        /// Only show how much would be downloaded
+        #[arg(long)]
+        dry_run: bool,
+        /// Fetch nothing: fail unless everything is there
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Let go of paths that were fetched: the next `gc` removes them, unless a program needs them
+    Drop {
         /// Paths such as /nix/store/HASH-zlib-1.3.1
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<String>,

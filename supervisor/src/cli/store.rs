@@ -1,14 +1,19 @@
 //! `sonde store`: the embedded store by hand.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::StoreCommand;
 use super::{complain, exit_code, logging};
+use crate::report::progress;
 use crate::settings::Settings;
-use crate::store::{Condition, ConfigError, EmbeddedError, EmbeddedStore, StoreConfig, StorePath};
+use crate::store::{
+    Condition, ConfigError, EmbeddedError, EmbeddedStore, Store, StoreConfig, StoreError, StorePath, size,
+};
 
 /// The folder of the roots of what was fetched by hand, beside those of programs.
 const FETCHED: &str = "fetched";
@@ -19,7 +24,9 @@ enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Store(#[from] EmbeddedError),
+    Embedded(#[from] EmbeddedError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("{0}: not a store path; one looks like /nix/store/0c0n2rlhk4dpkgnnlzbvlrqk7jjlkh8f-zlib-1.3.1")]
     NoStorePath(String),
     #[error("{0} of the objects are damaged; `sonde store verify --repair` fetches them again")]
@@ -45,18 +52,26 @@ pub(crate) fn store(command: &StoreCommand) -> ExitCode {
 
 fn carry_out(command: &StoreCommand) -> Result<(), Failure> {
     let settings = Settings::from_environment();
-    let config = StoreConfig::load(&settings)?;
+    let mut config = StoreConfig::load(&settings)?;
+    if matches!(command, StoreCommand::Fetch { offline: true, .. }) {
+        config.force_offline();
+    }
     let in_use = config.wants_embedded(settings.nix_store.is_some());
+    let notify = config.desktop_notification();
     let store = config.embedded();
     let roots = settings.state.join("roots");
     match command {
-        StoreCommand::Fetch { paths } => {
-            let parse =
-                |text: &String| StorePath::new(text).ok_or_else(|| Failure::NoStorePath(text.clone()));
-            let paths = paths.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-            let progress = waiting("fetching");
-            let result = store.fetch(&paths, &roots.join(FETCHED));
-            progress.finish_and_clear();
+        StoreCommand::Fetch { paths, dry_run: true, .. } => {
+            let sizes = store.sizes(&store_paths(paths)?)?;
+            let (download, unpacked) = (size(sizes.download), size(sizes.unpacked));
+            print([format!("{} paths would be fetched: {download}, {unpacked} unpacked", sizes.paths)])
+        }
+        StoreCommand::Fetch { paths, .. } => {
+            let paths = store_paths(paths)?;
+            let terminal = io::stderr().as_fd().try_clone_to_owned().ok().map(File::from);
+            let progress = progress::shown(terminal, "sonde", notify);
+            let result = store.fetch(&paths, &roots.join(FETCHED), progress.as_ref());
+            drop(progress);
             result?;
             if !in_use {
                 complain(
@@ -64,6 +79,10 @@ fn carry_out(command: &StoreCommand) -> Result<(), Failure> {
                 );
             }
             print(paths.iter().map(|path| store.location(path).display().to_string()))
+        }
+        StoreCommand::Drop { paths } => {
+            let root = |path: &StorePath| roots.join(FETCHED).join(path.base_name());
+            store_paths(paths)?.iter().try_for_each(|path| Ok(store.drop_root(&root(path))?))
         }
         StoreCommand::List => {
             print(store.list().into_iter().map(|(path, size)| format!("{size:>12} {path}")))
@@ -78,6 +97,11 @@ fn carry_out(command: &StoreCommand) -> Result<(), Failure> {
             print([format!("{count} {done}, {} bytes", garbage.bytes)])
         }
     }
+}
+
+fn store_paths(texts: &[String]) -> Result<Vec<StorePath>, Failure> {
+    let parse = |text: &String| StorePath::new(text).ok_or_else(|| Failure::NoStorePath(text.clone()));
+    texts.iter().map(parse).collect()
 }
 
 fn verify(store: &EmbeddedStore, repair: bool) -> Result<(), Failure> {

@@ -6,4 +6,5 @@ pub(crate) mod errors;
 pub(crate) mod event;
 pub(crate) mod find;
 pub(crate) mod human;
+pub(crate) mod progress;
 pub(crate) mod style;

@@ -6,7 +6,7 @@ use tracing::debug;
 use super::tree::Tree;
 use crate::index::Choice;
 use crate::index::fitting::Supply;
-use crate::store::{StoreError, StorePath};
+use crate::store::{NoProgress, StoreError, StorePath};
 
 /// A tree's store, for one start.
 pub(super) struct TreeSupply<'t> {
@@ -43,7 +43,7 @@ impl Supply for TreeSupply<'_> {
                 objects.push(choice.object.clone());
             }
         }
-        for (object, error) in self.tree.realiser.run_all(&objects) {
+        for (object, error) in self.tree.realiser.run_all(&objects, &NoProgress) {
             debug!(%object, %error, "cannot be realised");
             self.failed.push((object, error));
         }

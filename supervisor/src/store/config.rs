@@ -2,18 +2,25 @@
 //!
 //! The machine's file comes first; what the user's says replaces it, key by key. Other sections are not ours to judge.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use nix::unistd::{Uid, User};
 use serde::Deserialize;
 use thiserror::Error;
 
 use super::embedded::{self, EmbeddedError, EmbeddedStore, Patience, PublicKey};
+use super::{Fallback, Limits, NixStore};
 use crate::settings::Settings;
 
 const FILE: &str = "config.toml";
+
+/// Makes what the kernel starts offline too, where there is no command line of ours.
+const OFFLINE: &str = "SONDE_OFFLINE";
 
 /// What Nix itself is configured for when nobody says otherwise.
 const DEFAULT_CACHE: &str = "https://cache.nixos.org";
@@ -51,6 +58,10 @@ pub(crate) struct StoreConfig {
     caches: Vec<String>,
     keys: Vec<PublicKey>,
     folder: PathBuf,
+    limits: Limits,
+    patience: Patience,
+    fallback: Option<Fallback>,
+    desktop_notification: bool,
 }
 
 /// What is wrong with a configuration.
@@ -67,6 +78,8 @@ pub(crate) enum ConfigError {
     Cache { path: PathBuf, address: String },
     #[error("{}: `{key}` is no public key; one looks like {DEFAULT_KEY}", path.display())]
     Key { path: PathBuf, key: String },
+    #[error("{}: {key} is `{value}`; {wanted}", path.display())]
+    Value { path: PathBuf, key: &'static str, value: String, wanted: &'static str },
 }
 
 #[derive(Deserialize)]
@@ -82,6 +95,21 @@ struct Section {
     mode: Option<StoreMode>,
     caches: Option<Vec<String>>,
     trusted_public_keys: Option<Vec<String>>,
+    offline: Option<bool>,
+    max_download_size: Option<Size>,
+    connect_timeout: Option<u64>,
+    stall_timeout: Option<u64>,
+    attempts: Option<u32>,
+    fallback: Option<String>,
+    desktop_notification: Option<bool>,
+}
+
+/// A number of bytes, or a text with a unit.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Bytes(u64),
+    Text(String),
 }
 
 impl StoreConfig {
@@ -93,6 +121,10 @@ impl StoreConfig {
             caches: vec![DEFAULT_CACHE.to_owned()],
             keys: PublicKey::parse(DEFAULT_KEY).into_iter().collect(),
             folder: data_folder().join("store"),
+            limits: Limits::default(),
+            patience: Patience::default(),
+            fallback: None,
+            desktop_notification: true,
         };
         for folder in &settings.configuration {
             let path = folder.join(FILE);
@@ -102,23 +134,38 @@ impl StoreConfig {
                 Err(source) => return Err(ConfigError::Read { path, source }),
             }
         }
+        if std::env::var_os(OFFLINE).is_some_and(|value| is_set(&value)) {
+            config.force_offline();
+        }
         Ok(config)
     }
 
-    fn merge(&mut self, path: &std::path::Path, text: &str) -> Result<(), ConfigError> {
-        let path = || path.to_owned();
+    fn merge(&mut self, file: &Path, text: &str) -> Result<(), ConfigError> {
+        let path = || file.to_owned();
         let syntax = |error: toml::de::Error| ConfigError::Syntax { path: path(), reason: error.to_string() };
-        let Section { kind, mode, caches, trusted_public_keys } =
-            toml::from_str::<File>(text).map_err(syntax)?.store;
-        self.kind = kind.unwrap_or(self.kind);
-        self.mode = mode.unwrap_or(self.mode);
-        if let Some(caches) = caches {
+        let section = toml::from_str::<File>(text).map_err(syntax)?.store;
+        self.kind = section.kind.unwrap_or(self.kind);
+        self.mode = section.mode.unwrap_or(self.mode);
+        self.desktop_notification = section.desktop_notification.unwrap_or(self.desktop_notification);
+        self.merge_limits(file, &section)?;
+        if let Some(text) = section.fallback {
+            let wanted =
+                "it is `nixpkgs`, or the reference of a flake such as github:NixOS/nixpkgs/nixos-25.05";
+            let fallback = Fallback::parse(&text).ok_or_else(|| ConfigError::Value {
+                path: path(),
+                key: "fallback",
+                value: text.clone(),
+                wanted,
+            })?;
+            self.fallback = Some(fallback);
+        }
+        if let Some(caches) = section.caches {
             if let Some(address) = caches.iter().find(|address| !is_address(address)) {
                 return Err(ConfigError::Cache { path: path(), address: address.clone() });
             }
             self.caches = caches;
         }
-        if let Some(keys) = trusted_public_keys {
+        if let Some(keys) = section.trusted_public_keys {
             let parse = |key: &String| {
                 PublicKey::parse(key).ok_or_else(|| ConfigError::Key { path: path(), key: key.clone() })
             };
@@ -136,6 +183,43 @@ impl StoreConfig {
         }
     }
 
+    fn merge_limits(&mut self, path: &Path, section: &Section) -> Result<(), ConfigError> {
+        let wrong = |key, value, wanted| ConfigError::Value { path: path.to_owned(), key, value, wanted };
+        let positive = |key, value: Option<u64>| match value {
+            Some(0) => Err(wrong(key, "0".to_owned(), "it is a number from 1 on")),
+            value => Ok(value),
+        };
+        let (limits, patience) = (&mut self.limits, &mut self.patience);
+        limits.offline = section.offline.unwrap_or(limits.offline);
+        match &section.max_download_size {
+            Some(Size::Bytes(bytes)) => limits.max_download = Some(*bytes),
+            Some(Size::Text(text)) => {
+                let size: ByteSize = text.parse().map_err(|_| {
+                    let wanted = "it is a number of bytes, or a text such as \"500 MiB\"";
+                    wrong("max-download-size", text.clone(), wanted)
+                })?;
+                limits.max_download = Some(size.as_u64());
+            }
+            None => {}
+        }
+        let seconds = |key, value| Ok(positive(key, value)?.map(Duration::from_secs));
+        patience.connect = seconds("connect-timeout", section.connect_timeout)?.unwrap_or(patience.connect);
+        patience.stall = seconds("stall-timeout", section.stall_timeout)?.unwrap_or(patience.stall);
+        positive("attempts", section.attempts.map(u64::from))?;
+        patience.attempts = section.attempts.unwrap_or(patience.attempts);
+        Ok(())
+    }
+
+    /// Nothing may be fetched or built, whatever the files say.
+    pub(crate) fn force_offline(&mut self) {
+        self.limits.offline = true;
+    }
+
+    /// May a desktop be told of a fetch that takes long?
+    pub(crate) fn desktop_notification(&self) -> bool {
+        self.desktop_notification
+    }
+
     /// How programs get at the embedded store, if nobody says otherwise.
     pub(crate) fn mode(&self) -> StoreMode {
         self.mode
@@ -148,8 +232,18 @@ impl StoreConfig {
 
     /// The embedded store.
     pub(crate) fn embedded(self) -> EmbeddedStore {
-        EmbeddedStore::new(self.folder, &self.caches, self.keys, Patience::default())
+        EmbeddedStore::new(self.folder, &self.caches, self.keys, self.patience, self.limits)
     }
+
+    /// The Nix store, by its command.
+    pub(crate) fn nix(self, command: Option<PathBuf>) -> NixStore {
+        NixStore::new(command, self.limits, self.fallback)
+    }
+}
+
+/// Set, and to something else than what means no everywhere.
+fn is_set(value: &OsStr) -> bool {
+    !value.is_empty() && value != "0"
 }
 
 fn is_address(text: &str) -> bool {
@@ -207,6 +301,29 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_read_and_can_only_be_tightened_from_outside() {
+        let config =
+            load(&["[store]\nmax-download-size = \"500 MiB\"\nconnect-timeout = 3\nattempts = 1"]).unwrap();
+        assert_eq!(config.limits, Limits { offline: false, max_download: Some(500 << 20) });
+        assert_eq!(config.patience.connect, Duration::from_secs(3));
+        assert_eq!((config.patience.stall, config.patience.attempts), (Patience::default().stall, 1));
+        let mut config =
+            load(&["[store]\nmax-download-size = 7\noffline = true", "[store]\noffline = false"]).unwrap();
+        assert_eq!(config.limits, Limits { offline: false, max_download: Some(7) });
+        config.force_offline();
+        assert!(config.limits.offline);
+        assert!(is_set("1".as_ref()) && !is_set("0".as_ref()) && !is_set("".as_ref()));
+    }
+
+    #[test]
+    fn a_fallback_is_off_unless_named() {
+        assert_eq!(load(&[]).unwrap().fallback, None);
+        let config = load(&["[store]\nfallback = \"nixpkgs\"\ndesktop-notification = false"]).unwrap();
+        assert_eq!(config.fallback, Some(Fallback::Nixpkgs));
+        assert!(!config.desktop_notification());
+    }
+
+    #[test]
     fn mistakes_are_named_with_their_file() {
         for (text, names) in [
             ("[store", "config.toml: TOML parse error"),
@@ -216,6 +333,12 @@ mod tests {
             ("[store]\ncaches = [\"cache.nixos.org\"]", "`cache.nixos.org` is no cache"),
             ("[store]\ncaches = [\"file://relative\"]", "is no cache"),
             ("[store]\ntrusted-public-keys = [\"abc\"]", "`abc` is no public key"),
+            ("[store]\nmax-download-size = \"500 apples\"", "max-download-size is `500 apples`; it is"),
+            ("[store]\nmax-download-size = -1", "max-download-size"),
+            ("[store]\nconnect-timeout = 0", "connect-timeout is `0`"),
+            ("[store]\nstall-timeout = 0", "stall-timeout is `0`"),
+            ("[store]\nattempts = 0", "attempts is `0`"),
+            ("[store]\nfallback = \"true\"", "fallback is `true`; it is `nixpkgs`, or"),
         ] {
             let error = load(&[text]).unwrap_err().to_string();
             assert!(error.contains(names) && error.contains("config.toml: "), "{text}: {error}");

@@ -3,51 +3,85 @@
 mod config;
 mod embedded;
 mod files;
+mod limits;
 mod nix;
 mod path;
+mod progress;
 mod realiser;
 
 pub(crate) use config::{ConfigError, StoreConfig, StoreMode};
 pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent};
 pub(crate) use files::StoreFiles;
+pub(crate) use limits::{LimitError, Limits, Sizes, size};
+pub(crate) use nix::{Fallback, NixStore};
 pub(crate) use path::StorePath;
+pub(crate) use progress::{NoProgress, Progress};
 pub(crate) use realiser::{Asked, Realiser};
 
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::settings::Settings;
-use nix::NixStore;
 
 /// A place that can make store paths valid.
 pub(crate) trait Store: Send + Sync {
-    /// Is there anything at the path? Cheap, and not enough to call it valid: a substitute may be half unpacked.
+    /// Is it valid, as far as can be told without asking anybody? The embedded store knows for certain. Of the Nix store
+    /// it is whether there is anything at the path, which may be half unpacked unless a root has kept it since it was
+    /// valid.
     fn has(&self, path: &StorePath) -> bool;
 
+    /// Where the path's content lies, or would lie.
+    fn location(&self, path: &StorePath) -> PathBuf;
+
+    /// What realising these paths would fetch; fetches nothing itself.
+    fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError>;
+
     /// Makes the paths and everything that they refer to valid, and protects them from garbage collection by a
-    /// root at `root` (and `root-2`, `root-3` … for the second path and on, as Nix names them).
-    fn realise(&self, paths: &[StorePath], root: &Path) -> Result<(), StoreError>;
+    /// root at `root` (and `root-2`, `root-3` … for the second path and on, as Nix names them). For paths that are valid
+    /// this adds the roots and nothing else.
+    fn realise(&self, paths: &[StorePath], root: &Path, progress: &dyn Progress) -> Result<(), StoreError>;
+
+    /// Lets go of what the root keeps; one that is not there is no error. The link is all there is of a root: Nix
+    /// forgets an indirect root whose link has gone at its next collection.
+    fn drop_root(&self, root: &Path) -> Result<(), StoreError> {
+        match fs::read_link(root).map(|_| fs::remove_file(root)) {
+            Ok(Ok(())) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(Err(error)) | Err(error) => Err(StoreError::Command {
+                command: format!("removing the gc root {}", root.display()),
+                reason: error.to_string(),
+            }),
+        }
+    }
 }
 
 /// The store that this user's programs get their libraries from.
 pub(crate) struct StoreInUse {
     pub(crate) store: Arc<dyn Store>,
+    /// The same, if it is Nix's: that can build, too.
+    pub(crate) nix: Option<Arc<NixStore>>,
     pub(crate) files: Arc<StoreFiles>,
+    /// May a desktop be told of a fetch that takes long?
+    pub(crate) notify: bool,
 }
 
 /// Opens the store that is configured; an embedded one that does not exist yet is made.
 pub(crate) fn open(settings: &Settings) -> Result<StoreInUse, OpenError> {
     let config = StoreConfig::load(settings)?;
+    let notify = config.desktop_notification();
     if !config.wants_embedded(settings.nix_store.is_some()) {
-        let store = Arc::new(NixStore::new(settings.nix_store.clone()));
-        return Ok(StoreInUse { store, files: Arc::new(StoreFiles::in_place()) });
+        let nix = Arc::new(config.nix(settings.nix_store.clone()));
+        let files = Arc::new(StoreFiles::in_place());
+        return Ok(StoreInUse { store: nix.clone(), nix: Some(nix), files, notify });
     }
     let store = config.embedded();
     let root = store.prepare()?;
     let files = StoreFiles::below(root).map_err(EmbeddedError::disk("opening", root))?;
-    Ok(StoreInUse { files: Arc::new(files), store: Arc::new(store) })
+    Ok(StoreInUse { files: Arc::new(files), store: Arc::new(store), nix: None, notify })
 }
 
 /// The files of the store that is configured, for whoever only looks: nothing is made.
@@ -81,4 +115,7 @@ pub(crate) enum StoreError {
     /// Nix ran and refused; its own words.
     #[error("{0}")]
     Refused(String),
+    /// The configuration forbids it.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
 }

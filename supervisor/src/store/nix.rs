@@ -1,43 +1,52 @@
 //! The Nix store, through the `nix-store` command of the machine: the one interface that has stayed the same from
 //! Nix 2.3 to today's (docs/decisions/0001-nix-store-command.md).
 
-use std::ffi::OsString;
+mod command;
+mod dry_run;
+mod fallback;
+
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use super::{Store, StoreError, StorePath};
+use tracing::info;
 
-/// What `nix-store` may know of the program's environment. Everything else, `LD_LIBRARY_PATH` above all, was meant
-/// for the program.
-const KEPT: [&str; 16] = [
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "LANG",
-    "TMPDIR",
-    "NIX_REMOTE",
-    "NIX_CONF_DIR",
-    "NIX_CONFIG",
-    "NIX_USER_CONF_FILES",
-    "NIX_SSL_CERT_FILE",
-    "SSL_CERT_FILE",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "XDG_RUNTIME_DIR",
-];
+use super::progress::UnderWay;
+use super::{Limits, Progress, Sizes, Store, StoreError, StorePath};
+pub(crate) use fallback::Fallback;
 
 /// Nix, asked through its command.
 #[derive(Debug)]
 pub(crate) struct NixStore {
     command: Option<PathBuf>,
+    limits: Limits,
+    fallback: Option<Fallback>,
 }
 
 impl NixStore {
     /// `command` is an absolute path, or `None` where there is no Nix.
-    pub(crate) fn new(command: Option<PathBuf>) -> Self {
-        Self { command }
+    pub(crate) fn new(command: Option<PathBuf>, limits: Limits, fallback: Option<Fallback>) -> Self {
+        Self { command, limits, fallback }
+    }
+
+    fn command(&self) -> Result<&Path, StoreError> {
+        self.command.as_deref().ok_or(StoreError::NoNix)
+    }
+
+    /// Offline, everything must be valid already.
+    ///
+    /// Nix is asked for exactly that. To forbid substituters instead (`--option substitute false`) would not do: some
+    /// versions read it from a client that the daemon does not trust, and some ignore it.
+    fn allow_fetching(&self, paths: &[StorePath]) -> Result<(), StoreError> {
+        if !self.limits.offline {
+            return Ok(());
+        }
+        let arguments = ["--check-validity", "--print-invalid"].into_iter();
+        let output = command::run(self.command()?, arguments.chain(paths.iter().map(StorePath::as_str)))?;
+        let invalid = String::from_utf8_lossy(&output.stdout);
+        match paths.iter().find(|path| invalid.lines().any(|line| line.trim() == path.as_str())) {
+            Some(path) => Ok(self.limits.allow_fetching(path)?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -46,53 +55,50 @@ impl Store for NixStore {
         Path::new(path.as_str()).exists()
     }
 
-    fn realise(&self, paths: &[StorePath], root: &Path) -> Result<(), StoreError> {
-        let program = self.command.as_ref().ok_or(StoreError::NoNix)?;
-        let output = Command::new(program)
-            .arg("--realise")
-            .args(paths.iter().map(StorePath::as_str))
-            .arg("--add-root")
-            .arg(root)
-            .arg("--indirect") // assumed since Nix 2.4, needed before
-            .env_clear()
-            .envs(KEPT.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))))
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| StoreError::Command {
-                command: program.display().to_string(),
-                reason: error.to_string(),
-            })?;
-        if output.status.success() {
-            return Ok(());
+    fn location(&self, path: &StorePath) -> PathBuf {
+        path.as_str().into()
+    }
+
+    fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError> {
+        let program = self.command()?;
+        self.allow_fetching(paths)?;
+        if self.limits.offline {
+            // A valid path has valid references.
+            return Ok(Sizes::default());
         }
-        let words = String::from_utf8_lossy(&output.stderr);
-        let errors: Vec<&str> = words
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("error: "))
-            .filter(|line| !line.is_empty())
-            .collect();
-        let last_line = words.lines().rev().find(|line| !line.trim().is_empty());
-        let reason =
-            errors.first().copied().or(last_line).map_or_else(|| output.status.to_string(), strip_colours);
-        Err(StoreError::Refused(format!("nix-store: {reason}")))
+        let arguments = ["--realise", "--dry-run"].into_iter().chain(paths.iter().map(StorePath::as_str));
+        let words = command::run(program, arguments)?.stderr;
+        dry_run::sizes(&String::from_utf8_lossy(&words)).ok_or_else(unknown_size)
+    }
+
+    fn realise(&self, paths: &[StorePath], root: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
+        let program = self.command()?;
+        let _under_way = UnderWay::begin(progress, paths.len());
+        self.allow_fetching(paths)?;
+        if self.limits.max_download.is_some() {
+            self.limits.allow(self.sizes(paths)?)?;
+        }
+        info!(paths = paths.len(), "asking Nix");
+        let mut arguments = vec![OsStr::new("--realise")];
+        arguments.extend(paths.iter().map(|path| OsStr::new(path.as_str())));
+        // --indirect is assumed since Nix 2.4, and needed before.
+        arguments.extend([OsStr::new("--add-root"), root.as_os_str(), OsStr::new("--indirect")]);
+        command::run(program, arguments).map(drop)
     }
 }
 
-/// Nix colours its messages even where nobody looks (`error: path '\x1b[35;1m/nix/store/…`).
-fn strip_colours(line: &str) -> String {
-    let mut plain = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find("\x1b[") {
-        plain.push_str(&rest[..at]);
-        rest = rest[at..].find('m').map_or("", |end| &rest[at + end + 1..]);
-    }
-    plain + rest
+fn unknown_size() -> StoreError {
+    StoreError::Refused(
+        "nix-store --dry-run does not say how much it would download, so max-download-size cannot be kept to; \
+         remove it from the [store] section of config.toml"
+            .into(),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::NoProgress;
     use std::os::unix::fs::PermissionsExt;
 
     fn zlib() -> StorePath {
@@ -104,18 +110,18 @@ mod tests {
         let path = folder.path().join("nix-store");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        (folder, NixStore::new(Some(path)))
+        (folder, NixStore::new(Some(path), Limits::default(), None))
     }
 
     fn reason(script: &str) -> String {
         let (_folder, store) = fake(script);
-        store.realise(&[zlib()], Path::new("/root-link")).unwrap_err().to_string()
+        store.realise(&[zlib()], Path::new("/root-link"), &NoProgress).unwrap_err().to_string()
     }
 
     #[test]
     fn the_error_that_nix_gives_is_passed_on_without_colours() {
         let script =
-            r"printf '\033[31;1merror:\033[0m no\nerror: path \033[35;1m/x\033[0m is missing\n' >&2; exit 1";
+            r"printf '\033[31;1merror:\033[0m path \033[35;1m/x\033[0m is missing\nerror: no\n' >&2; exit 1";
         assert_eq!(reason(script), "nix-store: path /x is missing");
         assert_eq!(reason("echo oh >&2; exit 3"), "nix-store: oh");
         assert_eq!(reason("exit 3"), "nix-store: exit status: 3");
@@ -123,10 +129,12 @@ mod tests {
 
     #[test]
     fn without_nix_or_with_a_broken_one_the_reason_is_said() {
-        let none = NixStore::new(None).realise(&[zlib()], Path::new("/r")).unwrap_err();
+        let none = NixStore::new(None, Limits::default(), None)
+            .realise(&[zlib()], Path::new("/r"), &NoProgress)
+            .unwrap_err();
         assert!(matches!(none, StoreError::NoNix));
-        let gone = NixStore::new(Some("/no/such/nix-store".into()));
-        let error = gone.realise(&[zlib()], Path::new("/r")).unwrap_err().to_string();
+        let gone = NixStore::new(Some("/no/such/nix-store".into()), Limits::default(), None);
+        let error = gone.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap_err().to_string();
         assert!(error.contains("/no/such/nix-store"), "{error}");
     }
 
@@ -134,6 +142,63 @@ mod tests {
     fn the_loaders_variables_are_kept_from_nix() {
         let (_folder, store) =
             fake(r#"test -z "$LD_LIBRARY_PATH$CARGO_PKG_NAME" && test "$HOME" = "$(cd; pwd)""#);
-        store.realise(&[zlib()], Path::new("/r")).unwrap();
+        store.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap();
+    }
+
+    /// A `nix-store` that has nothing, would download 2 MiB, and writes down what it was asked to do in earnest.
+    const EMPTY: &str = r#"case "$*" in
+        *--print-invalid*) shift 2; printf '%s\n' "$@";;
+        *--dry-run*) echo 'these paths will be fetched (2.00 MiB download, 9.00 MiB unpacked):' >&2
+                     echo '  /nix/store/x' >&2;;
+        *) echo "$@" >> "$0.log";;
+    esac"#;
+
+    #[test]
+    fn offline_only_what_is_valid_is_realised() {
+        let (folder, mut store) = fake(EMPTY);
+        store.limits.offline = true;
+        let error = store.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("offline: {} is not in the store", zlib())), "{error}");
+        assert!(store.sizes(&[zlib()]).is_err());
+        assert!(!folder.path().join("nix-store.log").exists());
+        let (_folder, mut store) = fake("exit 0");
+        store.limits.offline = true;
+        store.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap();
+        assert_eq!(store.sizes(&[zlib()]).unwrap(), Sizes::default());
+    }
+
+    #[test]
+    fn what_would_be_too_much_is_not_begun() {
+        let (folder, mut store) = fake(EMPTY);
+        assert_eq!(store.sizes(&[zlib()]).unwrap(), Sizes { paths: 1, download: 2 << 20, unpacked: 9 << 20 });
+        store.limits.max_download = Some(1 << 20);
+        let error = store.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap_err().to_string();
+        assert!(error.starts_with("would download 2.0 MiB, max-download-size is 1.0 MiB"), "{error}");
+        assert!(!folder.path().join("nix-store.log").exists());
+        store.limits.max_download = Some(2 << 20);
+        store.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap();
+        let log = std::fs::read_to_string(folder.path().join("nix-store.log")).unwrap();
+        assert_eq!(log, format!("--realise {} --add-root /r --indirect\n", zlib()));
+    }
+
+    #[test]
+    fn a_nix_that_does_not_say_how_much_is_not_trusted_with_a_limit() {
+        let (_folder, mut store) = fake("echo 'these paths will be fetched:' >&2");
+        store.limits.max_download = Some(1);
+        let error = store.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap_err().to_string();
+        assert!(error.contains("max-download-size cannot be kept to"), "{error}");
+    }
+
+    #[test]
+    fn a_root_is_dropped_and_nothing_else_is() {
+        let (folder, store) = fake("exit 0");
+        let root = folder.path().join("root");
+        std::os::unix::fs::symlink(zlib().as_str(), &root).unwrap();
+        store.drop_root(&root).unwrap();
+        assert!(root.symlink_metadata().is_err());
+        store.drop_root(&root).unwrap();
+        std::fs::write(&root, "a file").unwrap();
+        let error = store.drop_root(&root).unwrap_err().to_string();
+        assert!(error.starts_with("removing the gc root /") && root.exists(), "{error}");
     }
 }

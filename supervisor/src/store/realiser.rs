@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Store, StoreError, StorePath};
+use super::{LimitError, NoProgress, Progress, Store, StoreError, StorePath};
 
 /// How long a failure is believed before the store is asked again: the loader asks for the same library in one folder
 /// after the other, and a person who has mended the network tries again.
@@ -82,7 +82,7 @@ impl<W> Realiser<W> {
 
     /// Realises a path that [`Realiser::ask`] said to start, and returns everybody who waited for it.
     pub(crate) fn run(&self, path: &StorePath) -> (Result<(), StoreError>, Vec<W>) {
-        let result = self.store_realise(std::slice::from_ref(path));
+        let result = self.store_realise(std::slice::from_ref(path), &NoProgress);
         let waiting = match self.conclude(path, &result) {
             Some(State::Running(waiting)) => waiting,
             _ => Vec::new(),
@@ -91,19 +91,33 @@ impl<W> Realiser<W> {
     }
 
     /// Realises many paths in one request and waits for it; returns what could not be had.
-    pub(crate) fn run_all(&self, paths: &[StorePath]) -> Vec<(StorePath, StoreError)> {
+    pub(crate) fn run_all(
+        &self,
+        paths: &[StorePath],
+        progress: &dyn Progress,
+    ) -> Vec<(StorePath, StoreError)> {
         let missing: Vec<StorePath> = paths.iter().filter(|path| !self.is_valid(path)).cloned().collect();
         if missing.is_empty() {
             return Vec::new();
         }
-        if self.store_realise(&missing).is_ok() {
-            missing.iter().for_each(|path| self.note(path, &Ok(())));
-            return Vec::new();
-        }
+        let refused = match self.store_realise(&missing, progress) {
+            Ok(()) => {
+                missing.iter().for_each(|path| self.note(path, &Ok(())));
+                return Vec::new();
+            }
+            Err(error) => error,
+        };
         // One that cannot be had fails all of a request: find out which.
         let mut failed = Vec::new();
         for path in missing {
-            let result = self.store_realise(std::slice::from_ref(&path));
+            let alone = std::slice::from_ref(&path);
+            let result = match &refused {
+                // In parts it would be what is too much as a whole.
+                StoreError::Limit(LimitError::TooLarge { .. }) if self.would_download(alone) => {
+                    Err(refused.clone())
+                }
+                _ => self.store_realise(alone, progress),
+            };
             self.note(&path, &result);
             if let Err(error) = result {
                 failed.push((path, error));
@@ -112,7 +126,12 @@ impl<W> Realiser<W> {
         failed
     }
 
-    fn store_realise(&self, paths: &[StorePath]) -> Result<(), StoreError> {
+    /// Also if that cannot be told.
+    fn would_download(&self, paths: &[StorePath]) -> bool {
+        self.store.sizes(paths).map_or(true, |sizes| sizes.download > 0)
+    }
+
+    fn store_realise(&self, paths: &[StorePath], progress: &dyn Progress) -> Result<(), StoreError> {
         let Some(first) = paths.first() else { return Ok(()) };
         fs::create_dir_all(&self.roots).map_err(|error| StoreError::Command {
             command: format!("creating {}", self.roots.display()),
@@ -121,7 +140,7 @@ impl<W> Realiser<W> {
         // A path is rooted once in a plan, so its name is free.
         let root = self.roots.join(first.base_name());
         // Whoever waits must be told even if the store panics.
-        catch_unwind(AssertUnwindSafe(|| self.store.realise(paths, &root))).unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| self.store.realise(paths, &root, progress))).unwrap_or_else(|_| {
             Err(StoreError::Refused("the store failed unexpectedly; please report this".into()))
         })
     }
@@ -150,6 +169,7 @@ impl<W> Realiser<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Limits, Sizes};
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -164,8 +184,18 @@ mod tests {
             true
         }
 
-        fn realise(&self, paths: &[StorePath], root: &Path) -> Result<(), StoreError> {
+        fn location(&self, path: &StorePath) -> PathBuf {
+            path.as_str().into()
+        }
+
+        fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError> {
+            let download = paths.iter().filter(|path| path.as_str().ends_with("-huge")).count() as u64;
+            Ok(Sizes { download, ..Sizes::default() })
+        }
+
+        fn realise(&self, paths: &[StorePath], root: &Path, _: &dyn Progress) -> Result<(), StoreError> {
             self.requests.fetch_add(1, Ordering::Relaxed);
+            Limits { max_download: Some(1), ..Limits::default() }.allow(self.sizes(paths)?)?;
             match paths.iter().find(|path| path.as_str().ends_with("-gone")) {
                 Some(path) => Err(StoreError::Refused(format!("no {path}"))),
                 None => {
@@ -205,7 +235,7 @@ mod tests {
     fn one_bad_path_does_not_spoil_the_others() {
         let folder = tempfile::tempdir().unwrap();
         let (_, realiser) = realiser(folder.path());
-        let failed = realiser.run_all(&[path("a"), path("b-gone"), path("c")]);
+        let failed = realiser.run_all(&[path("a"), path("b-gone"), path("c")], &NoProgress);
         assert_eq!(failed.len(), 1);
         assert_eq!(failed[0].0, path("b-gone"));
         assert!(realiser.is_valid(&path("a")) && realiser.is_valid(&path("c")));
@@ -213,12 +243,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_much_as_a_whole_is_not_had_in_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, realiser) = realiser(folder.path());
+        let failed = realiser.run_all(&[path("a-huge"), path("b-huge"), path("c")], &NoProgress);
+        let names: Vec<_> = failed.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(names, [path("a-huge"), path("b-huge")]);
+        assert!(realiser.is_valid(&path("c")));
+    }
+
+    #[test]
     fn what_was_rooted_once_is_valid_for_the_next_supervisor() {
         let folder = tempfile::tempdir().unwrap();
         let (_, first) = realiser(folder.path());
-        assert!(first.run_all(&[path("a"), path("b")]).is_empty());
+        assert!(first.run_all(&[path("a"), path("b")], &NoProgress).is_empty());
         let (store, second) = realiser(folder.path());
-        assert!(second.run_all(&[path("a"), path("b")]).is_empty());
+        assert!(second.run_all(&[path("a"), path("b")], &NoProgress).is_empty());
         assert_eq!(store.requests.load(Ordering::Relaxed), 0);
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::hash::Sha;
-use crate::store::{StoreError, StorePath};
+use crate::store::{LimitError, StoreError, StorePath};
 
 /// What one cache did wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -65,6 +65,8 @@ pub(crate) enum EmbeddedError {
     Unavailable { path: StorePath, faults: Vec<FaultText> },
     #[error("{operation} {}: {source}{}", path.display(), hint(source))]
     Disk { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Limit(#[from] LimitError),
 }
 
 /// A fault in words.
@@ -101,7 +103,10 @@ impl EmbeddedError {
 
 impl From<EmbeddedError> for StoreError {
     fn from(error: EmbeddedError) -> Self {
-        Self::Refused(error.to_string())
+        match error {
+            EmbeddedError::Limit(limit) => Self::Limit(limit),
+            error => Self::Refused(error.to_string()),
+        }
     }
 }
 

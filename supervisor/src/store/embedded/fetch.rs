@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use nix::unistd::syncfs;
+use tracing::info;
 
 use super::EmbeddedStore;
 use super::cache::Cache;
@@ -23,7 +24,8 @@ use super::nar::{NarError, unpack};
 use super::narinfo::{Compression, Narinfo};
 use super::remove::remove;
 use super::signature::Verdict;
-use crate::store::StorePath;
+use crate::store::progress::{Told, UnderWay};
+use crate::store::{Progress, Sizes, StorePath, size};
 
 /// Requests for narinfos under way at once; each is a round trip and no work.
 pub(super) const LOOKUPS: usize = 24;
@@ -35,6 +37,7 @@ const XZ_MEMORY: u32 = 256 * 1024;
 /// One request, with what it has learnt about the caches.
 pub(super) struct Fetch<'s> {
     store: &'s EmbeddedStore,
+    progress: &'s dyn Progress,
     /// Why a cache is not asked any more, by its place in the list.
     outages: Vec<OnceLock<Fault>>,
 }
@@ -43,6 +46,13 @@ pub(super) struct Fetch<'s> {
 struct Offer {
     info: Narinfo,
     cache: usize,
+}
+
+impl Offer {
+    /// Bytes to be transferred. A cache need not say; compressed or not, it is hardly more than there will be.
+    fn download(&self) -> u64 {
+        self.info.file_size.unwrap_or(self.info.nar_size)
+    }
 }
 
 enum Found {
@@ -63,14 +73,29 @@ impl From<Fault> for Failure {
 }
 
 impl<'s> Fetch<'s> {
-    pub(super) fn new(store: &'s EmbeddedStore) -> Self {
-        Self { store, outages: store.caches.iter().map(|_| OnceLock::new()).collect() }
+    pub(super) fn new(store: &'s EmbeddedStore, progress: &'s dyn Progress) -> Self {
+        Self { store, progress, outages: store.caches.iter().map(|_| OnceLock::new()).collect() }
     }
 
     /// Makes the paths and everything that they refer to valid.
     pub(super) fn closure(&self, paths: &[StorePath]) -> Result<(), EmbeddedError> {
+        let _under_way = UnderWay::begin(self.progress, paths.len());
         let missing = self.missing(paths)?;
-        in_parallel(&missing, TRANSFERS, |offer| self.obtain(offer, false)).map(drop)
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let sizes = total(&missing);
+        self.store.limits.allow(sizes)?;
+        info!(paths = sizes.paths, download = %size(sizes.download), "fetching");
+        self.progress.begin(sizes.paths, Some(sizes.download));
+        in_parallel(&missing, TRANSFERS, |offer| self.obtain(offer, false))?;
+        info!(paths = sizes.paths, "fetched");
+        Ok(())
+    }
+
+    /// What [`Fetch::closure`] would fetch.
+    pub(super) fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, EmbeddedError> {
+        self.missing(paths).map(|missing| total(&missing))
     }
 
     /// Fetches an object anew, whatever there is.
@@ -106,6 +131,7 @@ impl<'s> Fetch<'s> {
     }
 
     fn look_up(&self, path: &StorePath) -> Result<Offer, EmbeddedError> {
+        self.store.limits.allow_fetching(path)?;
         let mut faults = Vec::new();
         self.offer(path, 0, &mut faults).ok_or_else(|| EmbeddedError::unavailable(path, &faults))
     }
@@ -149,6 +175,7 @@ impl<'s> Fetch<'s> {
         let (layout, path) = (&self.store.layout, &first.info.path);
         let _lock = layout.lock(path)?;
         if !again && layout.is_valid(path) {
+            self.progress.finished(path, first.download());
             return Ok(());
         }
         let mut faults = Vec::new();
@@ -166,6 +193,7 @@ impl<'s> Fetch<'s> {
             cache = next.cache;
             result = attempt(&next)?;
         }
+        self.progress.finished(path, first.download());
         Ok(())
     }
 
@@ -207,7 +235,9 @@ impl<'s> Fetch<'s> {
 
         let (url, body) = cache.open(&info.url)?;
         let expected = info.file_size.or(body.length);
-        let mut transfer = Measured::new(body.reader, expected);
+        self.progress.started(&info.path, expected);
+        let reader = Told { inner: body.reader, path: &info.path, progress: self.progress };
+        let mut transfer = Measured::new(reader, expected);
         let (result, nar_size, nar_hash) = {
             let decompressed =
                 decompress(&mut transfer, info.compression).map_err(disk("reading", &partial))?;
@@ -266,6 +296,15 @@ impl<'s> Fetch<'s> {
         let synced = File::open(&objects).and_then(|folder| folder.sync_all());
         synced.map_err(EmbeddedError::disk("writing", &objects))?;
         layout.register(info)
+    }
+}
+
+fn total(missing: &[Offer]) -> Sizes {
+    Sizes {
+        paths: missing.len(),
+        // What a cache claims need not fit into a number.
+        download: missing.iter().fold(0, |sum, offer| sum.saturating_add(offer.download())),
+        unpacked: missing.iter().fold(0, |sum, offer| sum.saturating_add(offer.info.nar_size)),
     }
 }
 

@@ -13,7 +13,7 @@ use super::fetch::{Fetch, in_parallel};
 use super::hash::Sha;
 use super::pack::pack;
 use super::remove::remove;
-use crate::store::StorePath;
+use crate::store::{NoProgress, StorePath};
 
 /// Objects that are hashed at once: the disk's work as much as the processor's.
 const HASHERS: usize = 2;
@@ -55,9 +55,9 @@ impl EmbeddedStore {
             return Ok(Vec::new());
         }
         let _lock = self.layout.lock_out_collection()?;
-        let fetch = Fetch::new(self);
+        let fetch = Fetch::new(self, &NoProgress);
         let conditions = in_parallel(&all, HASHERS, |path| match (self.damage(path), repair) {
-            (None, _) => Ok(Condition::Sound),
+            (None, _) => Ok::<_, EmbeddedError>(Condition::Sound),
             (Some(damage), false) => Ok(Condition::Damaged(damage)),
             (Some(_), true) => Ok(match fetch.again(path) {
                 Ok(()) => Condition::Repaired,

@@ -26,7 +26,7 @@ pub(crate) use http::http_agent;
 pub(crate) use maintain::Condition;
 pub(crate) use signature::PublicKey;
 
-use super::{Store, StoreError, StorePath};
+use super::{Limits, NoProgress, Progress, Sizes, Store, StoreError, StorePath};
 use cache::Cache;
 use fetch::Fetch;
 use layout::Layout;
@@ -36,6 +36,7 @@ pub(crate) struct EmbeddedStore {
     layout: Layout,
     caches: Vec<Cache>,
     keys: Vec<PublicKey>,
+    limits: Limits,
 }
 
 /// The folder with the contents of all paths of the store in `folder`, made if it is not there: what `/nix/store` is to
@@ -48,10 +49,16 @@ pub(super) fn objects(folder: &Path) -> Result<PathBuf, EmbeddedError> {
 
 impl EmbeddedStore {
     /// The store in `folder`, filled from these caches, in this order. An address that is none is left out.
-    pub(crate) fn new(folder: PathBuf, caches: &[String], keys: Vec<PublicKey>, patience: Patience) -> Self {
+    pub(crate) fn new(
+        folder: PathBuf,
+        caches: &[String],
+        keys: Vec<PublicKey>,
+        patience: Patience,
+        limits: Limits,
+    ) -> Self {
         let client = http::Client::new(patience.connect, patience.stall, fetch::LOOKUPS);
         let caches = caches.iter().filter_map(|address| Cache::new(address, &client, patience)).collect();
-        Self { layout: Layout::new(folder), caches, keys }
+        Self { layout: Layout::new(folder), caches, keys, limits }
     }
 
     /// The folder that all of it lies in; its `nix/store` has the objects.
@@ -65,25 +72,26 @@ impl EmbeddedStore {
         Ok(self.root())
     }
 
-    /// Where the content of a path lies, valid or not.
-    pub(crate) fn location(&self, path: &StorePath) -> PathBuf {
-        self.layout.object(path)
-    }
-
     /// Makes the paths valid, each protected by a root of its own name in the folder.
-    pub(crate) fn fetch(&self, paths: &[StorePath], roots: &Path) -> Result<(), EmbeddedError> {
-        self.realise_with_roots(paths, |_, path| roots.join(path.base_name()))
+    pub(crate) fn fetch(
+        &self,
+        paths: &[StorePath],
+        roots: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), EmbeddedError> {
+        self.realise_with_roots(paths, |_, path| roots.join(path.base_name()), progress)
     }
 
     fn realise_with_roots(
         &self,
         paths: &[StorePath],
         root_of: impl Fn(usize, &StorePath) -> PathBuf,
+        progress: &dyn Progress,
     ) -> Result<(), EmbeddedError> {
         self.layout.create()?;
         // Until the roots stand, nothing else protects what is being fetched.
         let _lock = self.layout.lock_out_collection()?;
-        Fetch::new(self).closure(paths)?;
+        Fetch::new(self, progress).closure(paths)?;
         for (index, path) in paths.iter().enumerate() {
             let link = root_of(index, path);
             write_root(&link, path).map_err(EmbeddedError::disk("writing the gc root", &link))?;
@@ -97,12 +105,20 @@ impl Store for EmbeddedStore {
         self.layout.is_valid(path)
     }
 
-    fn realise(&self, paths: &[StorePath], root: &Path) -> Result<(), StoreError> {
+    fn location(&self, path: &StorePath) -> PathBuf {
+        self.layout.object(path)
+    }
+
+    fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError> {
+        Ok(Fetch::new(self, &NoProgress).sizes(paths)?)
+    }
+
+    fn realise(&self, paths: &[StorePath], root: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
         let root_of = |index, _: &StorePath| match index {
             0 => root.to_owned(),
             _ => PathBuf::from(format!("{}-{}", root.display(), index + 1)),
         };
-        Ok(self.realise_with_roots(paths, root_of)?)
+        Ok(self.realise_with_roots(paths, root_of, progress)?)
     }
 }
 

@@ -116,7 +116,7 @@ impl Fresh {
 
     fn open(base: &Path, caches: &[String], patience: Patience) -> EmbeddedStore {
         let keys = vec![PublicKey::parse(&OURS().public()).unwrap()];
-        EmbeddedStore::new(base.join("store"), caches, keys, patience)
+        EmbeddedStore::new(base.join("store"), caches, keys, patience, Limits::default())
     }
 
     fn roots(&self) -> PathBuf {
@@ -125,7 +125,7 @@ impl Fresh {
 
     fn realise(&self, names: &[&str]) -> Result<(), String> {
         let paths: Vec<_> = names.iter().map(|name| path(name)).collect();
-        let result = self.store.realise(&paths, &self.roots().join(paths[0].base_name()));
+        let result = self.store.realise(&paths, &self.roots().join(paths[0].base_name()), &NoProgress);
         result.map_err(|error| error.to_string())
     }
 
@@ -220,7 +220,8 @@ fn two_hundred_who_ask_cost_one_download() {
                 let patience =
                     Patience { stall: Duration::from_secs(30), connect: Duration::from_secs(30), ..QUICK };
                 let store = Fresh::open(base, &url, patience);
-                store.realise(&[path("zlib")], &base.join(format!("roots/{index}/zlib"))).unwrap();
+                let root = base.join(format!("roots/{index}/zlib"));
+                store.realise(&[path("zlib")], &root, &NoProgress).unwrap();
             });
         }
     });

@@ -1,0 +1,74 @@
+//! Runs a command of Nix: with as much of the environment as it may know, and with its own words where it refuses.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::store::StoreError;
+
+/// What Nix may know of the program's environment. Everything else, `LD_LIBRARY_PATH` above all, was meant for the
+/// program.
+const KEPT: [&str; 20] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TMPDIR",
+    "NIX_REMOTE",
+    "NIX_CONF_DIR",
+    "NIX_CONFIG",
+    "NIX_PATH", // where <nixpkgs> is, for the fallback
+    "NIX_USER_CONF_FILES",
+    "NIX_SSL_CERT_FILE",
+    "SSL_CERT_FILE",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "XDG_RUNTIME_DIR",
+];
+
+/// Runs it to its end. The error is that it could not be run, or what it said when it refused.
+pub(super) fn run(
+    program: &Path,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<Output, StoreError> {
+    let output = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(KEPT.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))))
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| StoreError::Command {
+            command: program.display().to_string(),
+            reason: error.to_string(),
+        })?;
+    if output.status.success() { Ok(output) } else { Err(refusal(program, &output)) }
+}
+
+fn refusal(program: &Path, output: &Output) -> StoreError {
+    let words = strip_colours(&String::from_utf8_lossy(&output.stderr));
+    let reason = words
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("error: "))
+        .find(|line| !line.is_empty())
+        .or_else(|| words.lines().rev().find(|line| !line.trim().is_empty()))
+        .map_or_else(|| output.status.to_string(), str::to_owned);
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
+    StoreError::Refused(format!("{name}: {reason}"))
+}
+
+/// Nix colours its messages even where nobody looks (`error: path '\x1b[35;1m/nix/store/…`).
+pub(super) fn strip_colours(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\x1b[") {
+        plain.push_str(&rest[..at]);
+        rest = rest[at..].find('m').map_or("", |end| &rest[at + end + 1..]);
+    }
+    plain + rest
+}

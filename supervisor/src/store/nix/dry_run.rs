@@ -1,0 +1,64 @@
+//! What Nix says that it would download, read from the words of a dry run.
+//!
+//! `--dry-run` prints one such line to standard error from Nix 2.3 to 2.31, and in Lix; what has changed is the count and
+//! the units (`printMissing` in Nix's `src/libmain/shared.cc`):
+//! ```text
+//! these paths will be fetched (16.51 MiB download, 84.10 MiB unpacked):
+//! these 12 paths will be fetched (16.5 MiB download, 1.2 GiB unpacked):
+//! ```
+
+use crate::store::Sizes;
+
+/// Reads it; `None`: something is to be fetched, but how much of it cannot be understood.
+pub(super) fn sizes(words: &str) -> Option<Sizes> {
+    let words = super::command::strip_colours(words);
+    let mut lines = words.lines();
+    let Some(line) = lines.find(|line| line.contains(" will be fetched")) else {
+        return Some(Sizes::default());
+    };
+    let (download, rest) = line.split_once('(')?.1.split_once(" download, ")?;
+    let unpacked = rest.split_once(" unpacked")?.0;
+    let paths = lines.take_while(|line| line.trim_start().starts_with("/nix/store/")).count();
+    Some(Sizes { paths, download: bytes(download)?, unpacked: bytes(unpacked)? })
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let (number, unit) = text.trim().split_once(' ')?;
+    let exponent = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"].iter().position(|known| *known == unit)?;
+    let number: f64 = number.parse().ok().filter(|number| *number >= 0.0)?;
+    let scale = (0..exponent).fold(1.0, |scale, _| scale * 1024.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as far as two digits go")]
+    Some((number * scale) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn every_form_since_2_3_is_understood() {
+        for (head, download, unpacked) in [
+            ("these paths will be fetched (16.50 MiB download, 84.00 MiB unpacked):", 33 * MIB / 2, 84 * MIB),
+            ("this path will be fetched (0.50 MiB download, 2.00 MiB unpacked):", MIB / 2, 2 * MIB),
+            ("these 2 paths will be fetched (512.0 KiB download, 1.0 GiB unpacked):", MIB / 2, 1024 * MIB),
+            ("\x1b[1mthese 2 paths will be fetched (0.00 MiB download, 1.00 MiB unpacked):\x1b[0m", 0, MIB),
+        ] {
+            let words = format!("warning: x\n{head}\n  /nix/store/a-b\n  /nix/store/c-d\ndone\n");
+            assert_eq!(sizes(&words), Some(Sizes { paths: 2, download, unpacked }), "{head}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_fetch_is_nothing_and_another_form_is_not() {
+        assert_eq!(sizes("don't know how to build these paths:\n  /nix/store/a-b\n"), Some(Sizes::default()));
+        for words in [
+            "these paths will be fetched:",
+            "these paths will be fetched (1 MB download, 2 MB unpacked):",
+            "these paths will be fetched (-1.0 MiB download, 2.0 MiB unpacked):",
+        ] {
+            assert_eq!(sizes(words), None, "{words}");
+        }
+    }
+}
