@@ -83,6 +83,8 @@ pub(super) enum Answer {
     Half(Vec<u8>, usize),
     /// Sends this much and then nothing.
     Stall(Vec<u8>, usize),
+    /// Sends this much of it, and the server is gone until further notice.
+    Last(Vec<u8>, usize),
 }
 
 /// Files by name, and how often each was asked for. Its threads end with the process.
@@ -159,6 +161,9 @@ impl Server {
             };
             std::thread::sleep(delay);
             self.state.lock().unwrap().at_once -= 1;
+            if matches!(answer, Answer::Last(..)) {
+                self.gone(true);
+            }
             if respond(stream, &answer).is_none() {
                 return;
             }
@@ -171,7 +176,9 @@ fn respond(mut stream: &TcpStream, answer: &Answer) -> Option<()> {
     let (status, content, sent) = match answer {
         Answer::Content(content) => (200, &content[..], content.len()),
         Answer::Status(status) => (*status, &b"<html>"[..], 6),
-        Answer::Half(content, sent) | Answer::Stall(content, sent) => (200, &content[..], *sent),
+        Answer::Half(content, sent) | Answer::Stall(content, sent) | Answer::Last(content, sent) => {
+            (200, &content[..], *sent)
+        }
     };
     let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", content.len());
     stream.write_all(head.as_bytes()).ok()?;

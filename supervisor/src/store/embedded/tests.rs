@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use super::testing::{Answer, Server, Signer, directory, executable, file, link, nar, sha};
 use super::*;
 
+mod disk;
 mod faults;
+mod limits;
 
 const OURS: fn() -> Signer = || Signer::new("ours-1", 1);
 

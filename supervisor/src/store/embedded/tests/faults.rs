@@ -69,6 +69,27 @@ fn a_cache_that_is_gone_is_named_and_used_again_when_it_is_back() {
 }
 
 #[test]
+fn a_cache_that_goes_away_in_the_middle_is_gone_on_with_when_it_is_back() {
+    let server = Server::start();
+    let packages = [Package::new("app", &["zlib"]), Package::new("zlib", &[]), Package::new("tool", &[])];
+    packages.iter().for_each(|package| package.publish(&server));
+    let fresh = Fresh::new(&[server.url()]);
+    fresh.realise(&["zlib"]).unwrap();
+    let app = &packages[0];
+    server.answer(&format!("nar/{}", app.hash()), Answer::Last(app.file(), 500));
+    let error = fresh.realise(&["app"]).unwrap_err();
+    assert!(error.starts_with(&format!("{}: ", app.path)), "{error}");
+    let error = fresh.realise(&["tool"]).unwrap_err();
+    assert!(error.contains("is the network there"), "{error}");
+    fresh.realise(&["zlib"]).unwrap();
+    assert!(fresh.store.list().len() == 1 && fresh.store.layout.leftovers().is_empty());
+    server.gone(false);
+    app.publish(&server);
+    fresh.realise(&["app", "tool"]).unwrap();
+    assert_eq!(server.requests(&format!("nar/{}", packages[1].hash())), 1);
+}
+
+#[test]
 fn garbage_is_refused() {
     recovers("this archive is damaged", spoil_nar(|file| Answer::Content(vec![0x5a; file.len()])));
     recovers("is no field", spoil_info(|_| Answer::Content(b"<html>login</html>".to_vec())));
@@ -128,6 +149,7 @@ fn who_did_not_sign_is_not_believed_and_named() {
 fn an_archive_that_leads_out_is_refused_though_it_is_signed() {
     let hostile = [
         directory(&[("..", file(b"x"))]),
+        directory(&[("a/../../b", file(b"x"))]),
         directory(&[("/etc", file(b"x"))]),
         directory(&[("a", file(b"x")), ("a", file(b"y"))]),
         directory(&[("a", link(b"/tmp")), ("a", directory(&[("x", file(b"x"))]))]),
