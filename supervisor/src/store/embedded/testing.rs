@@ -111,6 +111,8 @@ impl Server {
         let serving = server.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                // Head and content are two packets; with Nagle's algorithm the second waits 40 ms for an answer.
+                stream.set_nodelay(true).unwrap();
                 let serving = serving.clone();
                 std::thread::spawn(move || serving.converse(&stream));
             }
