@@ -1,8 +1,12 @@
 //! The embedded store by its commands: filled from the world's signed cache, looked after, and hard to break.
 
+mod limits;
+mod network;
+
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -21,8 +25,21 @@ impl Embedded {
     }
 
     fn trusting(name: &str, key: &str) -> Self {
+        Self::filled_from(name, key, &fixture().server.url(), "")
+    }
+
+    /// From a cache that says nothing for three seconds, and is then given up.
+    fn slow(name: &str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || listener.incoming().flatten().collect::<Vec<_>>());
+        let key = fixture().world.public_key().unwrap();
+        Self::filled_from(name, key.trim(), &url, "attempts = 1\nstall-timeout = 3\n")
+    }
+
+    fn filled_from(name: &str, key: &str, url: &str, settings: &str) -> Self {
         let folder = fixture().guests().join(format!("store-{name}/sonde"));
-        fixture().configure_embedded(&folder, &fixture().server.url(), key);
+        fixture().configure_embedded(&folder, url, key, settings);
         let root = fixture()
             .without_shim(Who::Alice)
             .env("XDG_CONFIG_HOME", format!("/guests/store-{name}"))
@@ -37,6 +54,40 @@ impl Embedded {
 
     fn shell(&self, script: &str) -> Outcome {
         run(self.root.command("/bin/sh").args(["-c", script]))
+    }
+}
+
+/// The same outside of the world, where nothing but folders is needed.
+struct Direct {
+    home: tempfile::TempDir,
+}
+
+impl Direct {
+    /// `settings` are further lines of the section.
+    fn new(cache: &str, settings: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let key = fixture().world.public_key().unwrap();
+        fs::create_dir_all(home.path().join(".config/sonde")).unwrap();
+        let text = format!(
+            "[store]\nkind = \"embedded\"\ncaches = [\"{cache}\"]\ntrusted-public-keys = [\"{}\"]\n{settings}\n",
+            key.trim()
+        );
+        fs::write(home.path().join(".config/sonde/config.toml"), text).unwrap();
+        Self { home }
+    }
+
+    /// `sonde store` with what is added to the command, in an environment of nothing else.
+    fn store(&self, add: impl FnOnce(&mut Command) -> &mut Command) -> Outcome {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sonde"));
+        command.env_clear().env("HOME", self.home.path()).arg("store");
+        run(add(&mut command))
+    }
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        // Objects are read-only, which stops whoever is not root.
+        let _ = Command::new("chmod").args(["-R", "u+w"]).arg(self.home.path()).status();
     }
 }
 

@@ -135,7 +135,7 @@ impl Fixture {
     pub fn embedded(&self, who: Who, cache: &str) -> (tempfile::TempDir, RootBuilder) {
         let (state, root) = self.unfilled(who);
         let configuration = state.path().join("configuration");
-        self.configure_embedded(&configuration, cache, &self.cache_key());
+        self.configure_embedded(&configuration, cache, &self.cache_key(), "");
         let root = root.bind(configuration, "/etc/sonde");
         self.import(&root);
         (state, root)
@@ -148,10 +148,10 @@ impl Fixture {
         key.trim().to_owned()
     }
 
-    /// Writes a `config.toml` for the embedded store.
-    pub fn configure_embedded(&self, folder: &Path, cache: &str, key: &str) {
+    /// Writes a `config.toml` for the embedded store; `settings` are further lines of its section.
+    pub fn configure_embedded(&self, folder: &Path, cache: &str, key: &str, settings: &str) {
         let text = format!(
-            "[store]\nkind = \"embedded\"\ncaches = [\"{cache}\"]\ntrusted-public-keys = [\"{key}\"]\n"
+            "[store]\nkind = \"embedded\"\ncaches = [\"{cache}\"]\ntrusted-public-keys = [\"{key}\"]\n{settings}"
         );
         let written = fs::create_dir_all(folder).and_then(|()| fs::write(folder.join("config.toml"), text));
         written.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

@@ -19,7 +19,7 @@ use ureq::http::{Response, StatusCode, header};
 use super::import::{ImportFailure, Imported, Target, import, open_regular};
 use super::origin::Origin;
 use super::registry::DEFAULT_NAME;
-use crate::store::http_agent;
+use crate::store::{http_agent, http_get};
 
 /// Where the nix-index-database project publishes its databases, once a week.
 const PUBLISHED: &str = "https://github.com/nix-community/nix-index-database/releases/latest/download";
@@ -123,7 +123,7 @@ fn from_server(
     patience: Duration,
     watch: Watch<'_>,
 ) -> Result<Updated, UpdateFailure> {
-    let mut request = http_agent(patience, patience, 1).get(url);
+    let mut request = http_get(&http_agent(patience, patience, 1), url);
     let (etag, last_modified) =
         known.map_or((None, None), |known| (known.etag.as_ref(), known.last_modified.as_ref()));
     if let Some(etag) = etag {

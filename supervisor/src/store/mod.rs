@@ -10,7 +10,7 @@ mod progress;
 mod realiser;
 
 pub(crate) use config::{ConfigError, StoreConfig, StoreMode};
-pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent};
+pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent, http_get};
 pub(crate) use files::StoreFiles;
 pub(crate) use limits::{LimitError, Limits, Sizes, size};
 pub(crate) use nix::{Fallback, NixStore};

@@ -108,7 +108,7 @@ impl Cache {
             Place::Server(client) => {
                 let absolute = name.starts_with("https://") || name.starts_with("http://");
                 let url = if absolute { name.to_owned() } else { format!("{}/{name}", self.address) };
-                let response = client.agent().get(&url).call().map_err(|error| self.failed(&url, &error))?;
+                let response = client.get(&url).call().map_err(|error| self.failed(&url, &error))?;
                 match response.status().as_u16() {
                     200 => {}
                     // Buckets that cannot be listed answer 403 for what they do not have.

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ureq::Agent;
+use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Proxy, RequestBuilder};
 
 /// The client of one store, made when it is first needed: most starts fetch nothing.
 #[derive(Clone)]
@@ -23,8 +25,10 @@ impl Client {
         Self { connect, stall, connections, agent: Arc::default() }
     }
 
-    pub(super) fn agent(&self) -> &Agent {
-        self.agent.get_or_init(|| http_agent(self.connect, self.stall, self.connections))
+    /// A request for an address, to be called.
+    pub(super) fn get(&self, url: &str) -> RequestBuilder<WithoutBody> {
+        let agent = self.agent.get_or_init(|| http_agent(self.connect, self.stall, self.connections));
+        http_get(agent, url)
     }
 }
 
@@ -37,6 +41,7 @@ pub(crate) fn http_agent(connect: Duration, stall: Duration, connections: usize)
         .tls_config(tls)
         .user_agent(concat!("sonde/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
+        .proxy(None) // see http_get
         .timeout_resolve(Some(connect))
         .timeout_connect(Some(connect))
         .timeout_recv_response(Some(stall))
@@ -45,6 +50,25 @@ pub(crate) fn http_agent(connect: Duration, stall: Duration, connections: usize)
         .max_idle_connections_per_host(connections)
         .build()
         .into()
+}
+
+/// A request for an address, by the proxy that the environment has for it. Left to itself ureq would take one proxy for
+/// all, `https_proxy` for `http://` as well; curl, and so Nix, would not.
+pub(crate) fn http_get(agent: &Agent, url: &str) -> RequestBuilder<WithoutBody> {
+    agent.get(url).config().proxy(proxy_for(url)).build()
+}
+
+fn proxy_for(url: &str) -> Option<Proxy> {
+    // Knows no_proxy, whichever of its proxies it is.
+    let any = Proxy::try_from_env()?;
+    if url.parse::<Uri>().is_ok_and(|uri| any.is_no_proxy(&uri)) {
+        return None;
+    }
+    let own =
+        if url.starts_with("https:") { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let value = own.into_iter().chain(["all_proxy", "ALL_PROXY"]).find_map(set)?;
+    Proxy::new(&value).map_err(|error| tracing::warn!(%error, value, "this proxy cannot be used")).ok()
 }
 
 /// The machine's certificates; `SSL_CERT_FILE` names others, as does Nix's own variable.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use cache::Patience;
 pub(crate) use error::EmbeddedError;
-pub(crate) use http::http_agent;
+pub(crate) use http::{http_agent, http_get};
 pub(crate) use maintain::Condition;
 pub(crate) use signature::PublicKey;
 
