@@ -1,6 +1,7 @@
 //! The embedded store by its commands: filled from the world's signed cache, looked after, and hard to break.
 
 mod limits;
+mod middle;
 mod network;
 
 use std::fs;

@@ -113,5 +113,5 @@ fn a_desktop_is_told_of_a_fetch_that_takes_long_and_of_no_other() {
     assert_eq!(fetch(""), "");
     let told = fetch("DISPLAY=:0");
     assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(told.contains("sonde is about to start"), "{told}");
+    assert!(told.contains("sonde waits for a download"), "{told}");
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::Numbers;
+use super::{Numbers, Request};
 use crate::store::size;
 
 /// A fetch that is over by then is not worth a word.
@@ -94,7 +94,7 @@ pub(super) fn wait(numbers: &Numbers, notifier: &Notifier, program: &str) {
     }
     loop {
         if let Some(request) = numbers.request() {
-            let (title, text) = words(program, request.bytes);
+            let (title, text) = words(program, &request);
             return notifier.notify(&title, &text);
         }
         // Between two requests of one start.
@@ -104,11 +104,12 @@ pub(super) fn wait(numbers: &Numbers, notifier: &Notifier, program: &str) {
     }
 }
 
-fn words(program: &str, bytes: Option<u64>) -> (String, String) {
+fn words(program: &str, request: &Request) -> (String, String) {
     let name = Path::new(program).file_name().unwrap_or(OsStr::new(program)).to_string_lossy();
-    let amount = bytes.map(|bytes| format!(" ({})", size(bytes))).unwrap_or_default();
-    // Some servers read text as markup, and none of them titles.
-    (format!("{name} is about to start"), format!("The libraries that it needs are being fetched{amount}."))
+    let amount = request.bytes.map(|bytes| format!(" ({})", size(bytes))).unwrap_or_default();
+    let plural = if request.paths == 1 { "" } else { "s" };
+    // A name in the text might be taken for markup; titles are plain.
+    (format!("{name} waits for a download"), format!("{} store path{plural}{amount}", request.paths))
 }
 
 #[cfg(test)]
@@ -127,7 +128,7 @@ mod tests {
         let notifier = Notifier { command, speaks_bus: false };
         let observed = Observed::by(move |numbers| wait(numbers, &notifier, "/opt/app/demo"));
         observed.begin(3, Some(5 << 20));
-        while !std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with(".|")) {
+        while !std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with(")|")) {
             std::thread::sleep(Duration::from_millis(20));
         }
         observed.end();
@@ -135,8 +136,8 @@ mod tests {
         drop(observed);
         assert_eq!(
             std::fs::read_to_string(&log).unwrap(),
-            "--app-name=Sonde|--expire-time=10000|--|demo is about to start|\
-             The libraries that it needs are being fetched (5.0 MiB).|"
+            "--app-name=Sonde|--expire-time=10000|--|demo waits for a download|\
+             3 store paths (5.0 MiB)|"
         );
     }
 }
