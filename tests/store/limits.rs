@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use sonde_world::RootBuilder;
+
 use super::{Direct, Embedded, libcurl};
-use crate::harness::fixture;
+use crate::harness::{Who, fixture, run};
 
 fn direct(settings: &str) -> Direct {
     Direct::new(&fixture().server.url(), settings)
@@ -61,6 +63,31 @@ fn what_was_dropped_is_garbage() {
     assert_eq!(direct.store(|sonde| sonde.arg("list")).stdout, "");
     // There is nothing left to let go of, which is what was wanted.
     assert!(direct.store(|sonde| sonde.args(["drop", &libcurl()])).succeeded());
+}
+
+#[test]
+fn programs_that_get_theirs_from_nix_are_held_to_the_same_limits() {
+    let (_state, root) = fixture().cold(Who::Root);
+    let folder = fixture().guests().join("store-nix/sonde");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("config.toml"), "[store]\nmax-download-size = \"10 KiB\"\n").unwrap();
+    let curl = |root: &RootBuilder| run(root.command("/opt/programs/curl/usr/bin/curl").arg("--version"));
+    let offline = curl(&root.clone().env("SONDE_OFFLINE", "1"));
+    assert_eq!(offline.code(), Some(127), "{offline}");
+    assert!(offline.stderr.contains("offline: /nix/store/"), "{offline}");
+    let small = root.clone().env("XDG_CONFIG_HOME", "/guests/store-nix");
+    let refused = curl(&small);
+    assert_eq!(refused.code(), Some(127), "{refused}");
+    assert!(refused.stderr.contains("iB, max-download-size is 10.0 KiB"), "{refused}");
+    let there = curl(&root);
+    assert!(there.succeeded(), "{there}");
+    // Everything is valid now, so nothing is to be fetched; without the roots all of it is asked for again.
+    for limited in [small, root.env("SONDE_OFFLINE", "1")] {
+        let forgotten = run(limited.command("/bin/sh").args(["-c", "rm -r ~/.local/state/sonde/roots"]));
+        assert!(forgotten.succeeded(), "{forgotten}");
+        let again = curl(&limited);
+        assert!(again.succeeded(), "{again}");
+    }
 }
 
 #[test]
