@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use sonde_world::RootBuilder;
 use sonde_world::serve::CacheServer;
 
-use crate::harness::{SONDE, Who, fixture};
+use crate::harness::{SONDE, Who, fixture, run};
 
 /// A program that opens what it is told to.
 struct Opener {
@@ -89,4 +89,29 @@ fn a_cache_that_goes_away_costs_what_was_asked_meanwhile() {
     let (_state, root) = cold(Who::Root, &url);
     let words = goes_away_and_comes_back(&root, || CacheServer::start(&folder, port).unwrap());
     assert_eq!(words.matches("failed: nix-store: ").count(), 1, "{words}");
+}
+
+#[test]
+fn a_collection_takes_nothing_that_a_plan_names_while_it_runs_or_later() {
+    let (state, root) = cold(Who::Root, &fixture().server.url());
+    let collect = || {
+        let collected = run(root.command("/bin/sh").args(["-c", "nix-store --gc 2>&1"]));
+        assert!(collected.succeeded(), "{collected}");
+    };
+    let mut program = Opener::start(&root);
+    assert_eq!(program.open("libexpat.so.1"), "opened");
+    collect();
+    assert_eq!(program.open("libsqlite3.so.0"), "opened");
+    collect();
+    program.end();
+    collect();
+    // Nobody serves port 9: what is opened now was kept.
+    let alone = RootBuilder::new(&fixture().world).state(state.path()).cache_url("http://127.0.0.1:9");
+    let alone = alone.sonde(fixture().sonde()).interp(fixture().shim()).shim(fixture().shim());
+    let mut program = Opener::start(&alone.bind(fixture().guests(), "/guests"));
+    for library in ["libexpat.so.1", "libsqlite3.so.0"] {
+        assert_eq!(program.open(library), "opened");
+    }
+    assert_eq!(program.open("libpng16.so.16").matches("cannot open").count(), 1);
+    program.end();
 }
