@@ -10,10 +10,12 @@ mod desktop;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::store::{NoProgress, Progress, StorePath};
+
+/// How long whoever looks on has to erase what it drew. A terminal that takes nothing any more keeps it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What fits: bars if `stderr` is a terminal, else a notification if there is a desktop that may be notified, else
 /// nothing. `program` is who waits for it. Dropping it erases what was drawn: it must be dropped before the program
@@ -67,6 +69,8 @@ struct Numbers {
 struct State {
     request: Option<Request>,
     over: bool,
+    /// The observer has ended.
+    gone: bool,
 }
 
 impl Numbers {
@@ -103,8 +107,19 @@ struct Observed {
 
 enum Observer {
     Waiting(Box<dyn FnOnce(&Numbers) + Send>),
-    Running(JoinHandle<()>),
-    Gone,
+    Running,
+    /// None was needed, or there could be none.
+    Absent,
+}
+
+/// Says that the observer has ended, also if it panicked.
+struct Ending(Arc<Numbers>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.state().gone = true;
+        self.0.changed.notify_all();
+    }
 }
 
 impl Observed {
@@ -118,12 +133,15 @@ impl Observed {
 
     fn start(&self) {
         let mut observer = self.observer();
-        *observer = match std::mem::replace(&mut *observer, Observer::Gone) {
+        *observer = match std::mem::replace(&mut *observer, Observer::Absent) {
             Observer::Waiting(observe) => {
-                let numbers = self.numbers.clone();
+                let ending = Ending(self.numbers.clone());
                 let thread = std::thread::Builder::new().name("progress".into());
                 // Without a thread nothing is shown, and all else goes on.
-                thread.spawn(move || observe(&numbers)).map_or(Observer::Gone, Observer::Running)
+                match thread.spawn(move || observe(&ending.0)) {
+                    Ok(_) => Observer::Running,
+                    Err(_) => Observer::Absent,
+                }
             }
             other => other,
         };
@@ -173,10 +191,10 @@ impl Drop for Observed {
     fn drop(&mut self) {
         self.numbers.state().over = true;
         self.numbers.changed.notify_all();
-        let observer = std::mem::replace(&mut *self.observer(), Observer::Gone);
-        if let Observer::Running(thread) = observer {
-            // One that panicked shows nothing any more either.
-            let _ = thread.join();
+        if matches!(*self.observer(), Observer::Running) {
+            let state = self.numbers.state();
+            let waited = self.numbers.changed.wait_timeout_while(state, LAST_WORDS, |state| !state.gone);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
