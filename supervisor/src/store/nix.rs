@@ -34,8 +34,8 @@ impl NixStore {
 
     /// Offline, everything must be valid already.
     ///
-    /// Nix is asked for exactly that. To forbid substituters instead (`--option substitute false`) would not do: some
-    /// versions read it from a client that the daemon does not trust, and some ignore it.
+    /// Nix is asked for exactly that. To forbid substituters instead (`--option substitute false`) would not do: a
+    /// daemon takes such settings only from users that it trusts (`ClientSettings` in Nix's `src/libstore/daemon.cc`).
     fn allow_fetching(&self, paths: &[StorePath]) -> Result<(), StoreError> {
         if !self.limits.offline {
             return Ok(());

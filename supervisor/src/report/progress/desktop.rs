@@ -1,8 +1,8 @@
 //! One desktop notification (org.freedesktop.Notifications) for a program that is started from a menu and takes long,
 //! because nobody sees a terminal there.
 //!
-//! It is sent by a command that desktops have anyway: `busctl` of systemd, or `notify-send`. A D-Bus library would be some
-//! sixty crates, or a C library to link with, for this one message.
+//! It is sent by a command that desktops have anyway: `busctl` of systemd, or `notify-send`. A D-Bus library would be
+//! dozens of crates, or a C library to link with, for this one message.
 
 use std::env;
 use std::ffi::OsStr;

@@ -1,10 +1,10 @@
 //! What Nix says that it would download, read from the words of a dry run.
 //!
-//! `--dry-run` prints one such line to standard error from Nix 2.3 to 2.31, and in Lix; what has changed is the count and
-//! the units (`printMissing` in Nix's `src/libmain/shared.cc`):
+//! `--dry-run` prints one such line to standard error from Nix 2.3 to today's; what has changed is the count and the units
+//! (`printMissing` in Nix's `src/libmain/shared.cc`):
 //! ```text
 //! these paths will be fetched (16.51 MiB download, 84.10 MiB unpacked):
-//! these 12 paths will be fetched (16.5 MiB download, 1.2 GiB unpacked):
+//! this path will be fetched (178.1 KiB download, 1.2 MiB unpacked):
 //! ```
 
 use crate::store::Sizes;
