@@ -86,7 +86,8 @@ fn authority(folder: &Path) -> PathBuf {
 fn a_cache_with_tls_is_used_if_its_authority_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let authority = authority(folder.path());
-    let direct = Direct::new(&format!("https://127.0.0.1:{}", tls_cache(folder.path())), "attempts = 1");
+    let host = format!("127.0.0.1:{}", tls_cache(folder.path()));
+    let direct = Direct::new(&format!("https://{host}"), "attempts = 1");
     let stranger = direct.store(|sonde| sonde.args(["fetch", &libcurl()]));
     assert_eq!(stranger.code(), Some(1), "{stranger}");
     assert!(stranger.stderr.contains("certificate"), "{stranger}");
@@ -95,13 +96,25 @@ fn a_cache_with_tls_is_used_if_its_authority_is_known() {
             direct.store(|sonde| sonde.args(["fetch", "--dry-run", &libcurl()]).env(variable, &authority));
         assert!(sizes.succeeded(), "{variable}: {sizes}");
     }
+    let (address, asked) = proxy(host.clone());
+    for (variable, used) in [("http_proxy", false), ("https_proxy", true)] {
+        let sizes = direct.store(|sonde| {
+            sonde
+                .args(["fetch", "--dry-run", &libcurl()])
+                .env("SSL_CERT_FILE", &authority)
+                .env(variable, &address)
+        });
+        assert!(sizes.succeeded(), "{variable}: {sizes}");
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.contains(&host), used, "{variable}: {asked:?}");
+    }
     let fetched = direct.store(|sonde| sonde.args(["fetch", &libcurl()]).env("SSL_CERT_FILE", &authority));
     assert!(fetched.succeeded(), "{fetched}");
     assert!(direct.store(|sonde| sonde.arg("verify")).succeeded());
 }
 
-/// A proxy, and what it was asked to connect to.
-fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+/// A proxy, and what it was asked to connect to. Whatever name that is: this proxy knows one server.
+fn proxy(server: String) -> (String, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = asked.clone();
     let port = serve(move |stream| {
@@ -110,8 +123,7 @@ fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
         let mut words = request.split_whitespace();
         let (Some("CONNECT"), Some(target)) = (words.next(), words.next()) else { return Ok(()) };
         seen.lock().unwrap().push(target.to_owned());
-        // Whatever name it is: this proxy knows one server.
-        let upstream = TcpStream::connect(world_cache())?;
+        let upstream = TcpStream::connect(&server)?;
         let (mut to_client, mut from_server) = (stream.try_clone()?, upstream.try_clone()?);
         to_client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         std::thread::spawn(move || {
@@ -126,7 +138,7 @@ fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
 
 #[test]
 fn a_proxy_of_the_environment_is_used_for_its_scheme_and_not_for_exceptions() {
-    let (address, asked) = proxy();
+    let (address, asked) = proxy(world_cache());
     let direct = Direct::new("http://cache.test", "attempts = 1\nconnect-timeout = 2");
     let connections = || std::mem::take(&mut *asked.lock().unwrap());
     let dry = |environment: &[(&str, &str)]| {

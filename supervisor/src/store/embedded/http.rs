@@ -68,7 +68,8 @@ fn proxy_for(url: &str) -> Option<Proxy> {
         if url.starts_with("https:") { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
     let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let value = own.into_iter().chain(["all_proxy", "ALL_PROXY"]).find_map(set)?;
-    Proxy::new(&value).map_err(|error| tracing::warn!(%error, value, "this proxy cannot be used")).ok()
+    // Without the value, which may hold a password.
+    Proxy::new(&value).map_err(|error| tracing::warn!(%error, "the proxy cannot be used")).ok()
 }
 
 /// The machine's certificates; `SSL_CERT_FILE` names others, as does Nix's own variable.
