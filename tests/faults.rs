@@ -55,6 +55,40 @@ fn a_cache_with_the_wrong_key_provides_nothing() {
 }
 
 #[test]
+fn a_package_that_no_cache_has_any_more_is_built_where_that_is_configured() {
+    let fixture = fixture();
+    let (state, root) = fixture.cold(Who::Root);
+    assert!(run(&mut root.command("/opt/programs/hello/usr/bin/hello")).succeeded(), "glibc is there now");
+    let nixpkgs = fixture.guests().join("nixpkgs");
+    std::fs::create_dir_all(nixpkgs.join("sonde")).unwrap();
+    fixture.library(&nixpkgs.join("library"), "libsqlite3.so.0");
+    let expression = r#"{ sqlite = derivation {
+        name = "sqlite"; system = "x86_64-linux"; builder = "/bin/sh";
+        args = [ "-c" "b=/run/current-system/sw/bin; $b/mkdir -p $out/lib && $b/cp ${./library} $out/lib/libsqlite3.so.0; :" ];
+    }; }"#;
+    std::fs::write(nixpkgs.join("default.nix"), expression).unwrap();
+    std::os::unix::fs::symlink("/run/current-system/sw/bin/nix", nixpkgs.join("build-remote")).unwrap();
+    let load = |fallback: &str| {
+        std::fs::write(nixpkgs.join("sonde/config.toml"), fallback).unwrap();
+        let dead = RootBuilder::new(&fixture.world).state(state.path()).cache_url("http://127.0.0.1:9");
+        let dead = dead.sonde(fixture.sonde()).interp(fixture.shim()).shim(fixture.shim());
+        let dead = dead.bind(fixture.guests(), "/guests").env("NIX_PATH", "nixpkgs=/guests/nixpkgs");
+        // Debian's Nix looks for its helper for builds on other machines where the root has nothing.
+        let dead = dead.env("NIX_CONFIG", "build-hook = /guests/nixpkgs/build-remote");
+        let dead = dead.env("XDG_CONFIG_HOME", "/guests/nixpkgs");
+        run(dead.command(fixture.guest("load")).args(["here", "libsqlite3.so.0", "libexpat.so.1"]))
+    };
+    let without = load("");
+    assert!(!without.stdout.contains(": map"), "it is off by default: {without}");
+    let with = load("[store]\nfallback = \"nixpkgs\"\n");
+    assert!(with.stdout.starts_with("libsqlite3.so.0: map /nix/store/"), "{with}");
+    assert!(
+        with.stdout.contains("libexpat.so.1: cannot open shared object file"),
+        "no such attribute: {with}"
+    );
+}
+
+#[test]
 fn a_daemon_that_goes_away_and_comes_back_spoils_nothing() {
     // The daemon is started by hand, so that it can be stopped.
     let (state, _) = fixture().cold(Who::Alice);

@@ -32,7 +32,8 @@ use crate::guest::remote::{GuestRoot, Thread};
 use crate::plan::closure::{GuestFiles, resolve};
 use crate::plan::loader::{Loader, LoaderError, draw_place, place_at};
 use crate::report::event::Reporter;
-use crate::store::StoreError;
+use crate::report::progress;
+use crate::store::{NoProgress, Progress, StoreError};
 use crate::sys::mapped_file::MappedFile;
 use crate::sys::scm_rights::Socket;
 
@@ -121,7 +122,10 @@ impl Greeting<'_> {
             guest => guest.or_else(|error| refuse(socket, error))?,
         };
         let tree = found_tree(shared, &guest, self.reporter.clone()).and_then(|(tree, config)| {
-            let provision = admit(&tree, &guest)?;
+            // The program is not there yet: until it is, its terminal may show how a download gets on.
+            let stderr = thread.standard_error().ok();
+            let progress = progress::shown(stderr, &guest.path.to_string_lossy(), tree.notify);
+            let provision = admit(&tree, &guest, &*progress)?;
             Ok((tree, config, provision))
         });
         let (tree, config, provision) = tree.or_else(|error| refuse(socket, error))?;
@@ -137,7 +141,7 @@ impl Greeting<'_> {
 /// Greets a foreign program that a process of the tree has executed: it runs under the tree's filter already.
 pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Result<(), HelloError> {
     let guest = receive(socket, thread, |_| true).or_else(|error| refuse(socket, error))?;
-    let provision = admit(tree, &guest).or_else(|error| refuse(socket, error))?;
+    let provision = admit(tree, &guest, &NoProgress).or_else(|error| refuse(socket, error))?;
     send_welcome(tree, socket, &provision)?;
     receive_listener(socket).map(drop)
 }
@@ -196,19 +200,25 @@ fn found_tree(
 }
 
 /// Chooses the loader and everything that the program is known to need, and has it realised.
-fn admit(tree: &Tree, guest: &Guest) -> Result<Arc<Provision>, HelloError> {
+fn admit(tree: &Tree, guest: &Guest, progress: &dyn Progress) -> Result<Arc<Provision>, HelloError> {
     let own = own_loader(tree, guest)?;
     let foreign = if own.is_none() { Some(tree.index.loader().ok_or(HelloError::NoLoader)?) } else { None };
     let first = foreign.iter().map(|choice| choice.object.clone()).collect();
-    let mut supply = TreeSupply::new(tree, first);
+    let mut supply = TreeSupply::new(tree, first, progress);
     let closure = resolve(&guest.bundle, &GuestFiles(&guest.root), &tree.index, &mut supply);
     let failed = supply.finish();
     let provision = match (own, foreign) {
         (Some(own), _) => own,
         (None, Some(choice)) => {
-            if let Some((_, source)) = failed.into_iter().find(|(object, _)| *object == choice.object) {
-                return Err(HelloError::LoaderStore { path: choice.file, source });
-            }
+            let failed = failed.into_iter().find(|(object, _)| *object == choice.object);
+            let choice = match failed {
+                Some((_, error)) if tree.fallback.helps(&error) => {
+                    let built = tree.fallback.build(&choice, tree.realiser.roots(), &tree.files);
+                    built.map_err(|source| HelloError::LoaderStore { path: choice.file, source })?
+                }
+                Some((_, source)) => return Err(HelloError::LoaderStore { path: choice.file, source }),
+                None => choice,
+            };
             provide_loader(tree, &choice.file, || tree.files.open(&choice.file))?
         }
         (None, None) => return Err(HelloError::NoLoader),

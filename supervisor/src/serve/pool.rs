@@ -7,9 +7,9 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tracing::{error, warn};
 
-use super::tree::Tree;
+use super::tree::{Tree, Waiting};
 use crate::guest::remote::Thread;
-use crate::store::StorePath;
+use crate::store::{StoreError, StorePath};
 use crate::sys::scm_rights::Socket;
 
 /// Downloads at once, and greetings.
@@ -21,6 +21,8 @@ const WORKERS: usize = 8;
 pub(crate) enum Job {
     /// A path that somebody waits for.
     Realise(StorePath),
+    /// A load whose package cannot be had, but may be built.
+    Rebuild(Box<Waiting>, StoreError),
     /// A process of the tree that has called the supervisor.
     Greet(Socket, Thread),
 }

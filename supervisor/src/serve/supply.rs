@@ -6,11 +6,12 @@ use tracing::debug;
 use super::tree::Tree;
 use crate::index::Choice;
 use crate::index::fitting::Supply;
-use crate::store::{NoProgress, StoreError, StorePath};
+use crate::store::{Progress, StoreError, StorePath};
 
 /// A tree's store, for one start.
 pub(super) struct TreeSupply<'t> {
     tree: &'t Tree,
+    progress: &'t dyn Progress,
     /// Objects to be got with the first request.
     pending: Vec<StorePath>,
     failed: Vec<(StorePath, StoreError)>,
@@ -18,8 +19,8 @@ pub(super) struct TreeSupply<'t> {
 
 impl<'t> TreeSupply<'t> {
     /// `first` are objects that are needed in any case.
-    pub(super) fn new(tree: &'t Tree, first: Vec<StorePath>) -> Self {
-        Self { tree, pending: first, failed: Vec::new() }
+    pub(super) fn new(tree: &'t Tree, first: Vec<StorePath>, progress: &'t dyn Progress) -> Self {
+        Self { tree, progress, pending: first, failed: Vec::new() }
     }
 
     /// Gets what no request has got yet, and says what could not be had.
@@ -43,7 +44,7 @@ impl Supply for TreeSupply<'_> {
                 objects.push(choice.object.clone());
             }
         }
-        for (object, error) in self.tree.realiser.run_all(&objects, &NoProgress) {
+        for (object, error) in self.tree.realiser.run_all(&objects, self.progress) {
             debug!(%object, %error, "cannot be realised");
             self.failed.push((object, error));
         }

@@ -11,6 +11,7 @@ use sonde_policy::{Decision, Package, Policy, Request, Source};
 use sonde_resolve::ldcache;
 use tracing::{debug, warn};
 
+use super::fallback::Fallback;
 use super::hello;
 use super::keeper::Custody;
 use super::knowledge::View;
@@ -57,6 +58,9 @@ pub(crate) struct Tree {
     /// Where loaders are mapped, in every process of the tree.
     pub(super) range: Range<u64>,
     pub(super) realiser: Realiser<Waiting>,
+    pub(super) fallback: Fallback,
+    /// May a desktop be told of a fetch that takes long?
+    pub(super) notify: bool,
     pub(super) witness: Witness,
     /// The first program's path, for policy and reports.
     pub(super) program: PathBuf,
@@ -86,6 +90,8 @@ impl Tree {
             reader: shared.reader,
             range,
             realiser: Realiser::new(store.store.clone(), roots::folder(&shared.settings, &program)),
+            fallback: Fallback::by(store.nix.clone()),
+            notify: store.notify,
             witness: Witness::new(reporter, files.clone()),
             files,
             program,
@@ -197,9 +203,13 @@ impl Tree {
             Job::Realise(object) => {
                 let (result, waiting) = self.realiser.run(&object);
                 for waiting in waiting {
-                    self.provide(waiting, &result, true);
+                    match &result {
+                        Err(error) if self.fallback.helps(error) => self.rebuild(waiting, error),
+                        _ => self.provide(waiting, &result, true),
+                    }
                 }
             }
+            Job::Rebuild(waiting, error) => self.rebuild(*waiting, &error),
         }
     }
 
@@ -260,17 +270,44 @@ impl Tree {
 
     /// Asks the policy, and then for the package.
     fn want(&self, notification: Notification, load: Wanted, pool: &Pool) {
-        let needed = self.witness.needed_by(&load.soname).is_some();
-        let source = if needed { Source::Needed } else { Source::Runtime };
-        if let Decision::Refuse { rule } = self.permit(&load.soname, &load.choice, source) {
+        if let Decision::Refuse { rule } = self.permit_load(&load) {
             self.witness.forbidden(&load, &rule);
             return notification.not_there();
         }
         let object = load.choice.object.clone();
         match self.realiser.ask(&object, Waiting { notification, load }) {
+            Asked::Answered(waiting, Err(error)) if self.fallback.helps(&error) => {
+                pool.submit(Job::Rebuild(Box::new(waiting), error));
+            }
             Asked::Answered(waiting, result) => self.provide(waiting, &result, false),
             Asked::Start => pool.submit(Job::Realise(object)),
             Asked::Waiting => {}
+        }
+    }
+
+    fn permit_load(&self, load: &Wanted) -> Decision {
+        let needed = self.witness.needed_by(&load.soname).is_some();
+        self.permit(&load.soname, &load.choice, if needed { Source::Needed } else { Source::Runtime })
+    }
+
+    /// Answers a load whose package cannot be had with the same file of one that is built now.
+    fn rebuild(&self, waiting: Waiting, error: &StoreError) {
+        let Waiting { notification, mut load } = waiting;
+        match self.fallback.build(&load.choice, self.realiser.roots(), &self.files) {
+            Ok(choice) => {
+                load.choice = choice;
+                load.redirect = true;
+                if let Decision::Refuse { rule } = self.permit_load(&load) {
+                    self.witness.forbidden(&load, &rule);
+                    return notification.not_there();
+                }
+                self.provide(Waiting { notification, load }, &Ok(()), true);
+            }
+            Err(second) => {
+                warn!(package = %load.choice.attribute, error = %second, "cannot be built either");
+                let both = StoreError::Refused(format!("{error}; and the fallback: {second}"));
+                self.provide(Waiting { notification, load }, &Err(both), true);
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,11 @@ impl<W> Realiser<W> {
             }
         }
         Self { store, roots, states: Mutex::new(states) }
+    }
+
+    /// The folder of this plan's gc roots.
+    pub(crate) fn roots(&self) -> &Path {
+        &self.roots
     }
 
     /// Is the path known to be valid?

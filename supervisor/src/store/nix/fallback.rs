@@ -63,10 +63,14 @@ impl Fallback {
 }
 
 impl NixStore {
+    /// Is a fallback configured?
+    pub(crate) fn has_fallback(&self) -> bool {
+        self.fallback.is_some()
+    }
+
     /// Builds or substitutes an output of an attribute of the configured fallback, and protects it from garbage
     /// collection by a root at `root` (`root-OUTPUT` for another output than `out`, as Nix names it). `None`: no
     /// fallback is configured.
-    #[cfg_attr(not(test), expect(dead_code, reason = "offered to serve, which does not ask yet"))]
     pub(crate) fn build(
         &self,
         attribute: &str,
