@@ -76,6 +76,66 @@ fn an_absolute_path_where_distributions_have_libraries_is_redirected() {
 }
 
 #[test]
+fn a_module_is_found_by_the_end_of_its_path() {
+    let modules = [
+        ("/usr/lib/x86_64-linux-gnu/krb5/plugins/preauth/spake.so", "krb5-1."),
+        ("/usr/lib64/gdk-pixbuf-2.0/2.10.0/loaders/libpixbufloader-tga.so", "gdk-pixbuf-"),
+        // In another folder of its package than here.
+        ("/usr/lib/gtk/immodules/im-thai.so", "gtk+3-"),
+    ];
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        for (module, package) in modules {
+            let outcome = run(root.command(SONDE).args(["trace", &fixture().guest("load"), "here", module]));
+            assert!(outcome.stdout.starts_with(&format!("{module}: map {module} ")), "{outcome}");
+            let name = module.rsplit('/').next().unwrap();
+            let row = outcome.stderr.lines().find(|line| line.starts_with(name));
+            let row = row.unwrap_or_else(|| panic!("{outcome}"));
+            assert!(row.contains("redirected") && row.contains(package), "{row}: {outcome}");
+        }
+    }
+}
+
+#[test]
+fn what_no_package_has_under_such_a_path_is_not_there() {
+    let root = fixture().root(Who::Alice);
+    let (expat, zlib) = ("libexpat.so.1", "libz.so.1");
+    for missing in [
+        // A name alone is not enough in a package's own folder, nor is the program's own folder ours.
+        format!("/usr/lib/app/{expat}"),
+        "/opt/krb5/plugins/preauth/spake.so".to_owned(),
+        "/usr/lib/i386-linux-gnu/krb5/plugins/preauth/spake.so".to_owned(),
+        // Stubs, and members of a glibc that may be another one than the loader's.
+        format!("/usr/lib/stubs/{zlib}"),
+        "/usr/lib/x86_64-linux-gnu/gconv/UTF-7.so".to_owned(),
+    ] {
+        let outcome = load(&root, "here", &[&missing]);
+        assert_eq!(outcome.code(), Some(1), "{outcome}");
+        assert!(outcome.stdout.contains("No such file or directory"), "{outcome}");
+        assert_eq!(outcome.stderr, "");
+    }
+}
+
+#[test]
+fn a_driver_that_is_asked_for_by_path_is_the_hosts() {
+    let driver = fixture().guests().join("swrast_dri.so");
+    fixture().library(&driver, "swrast_dri.so");
+    let paths = [
+        ("/usr/lib64/dri/swrast_dri.so", "dri/swrast_dri.so"),
+        ("/usr/lib/x86_64-linux-gnu/dri/swrast_dri.so", "dri/swrast_dri.so"),
+        ("/usr/lib/x86_64-linux-gnu/libcuda.so.1", "libcuda.so.1"),
+    ];
+    for who in EVERYBODY {
+        for (asked, inside) in paths {
+            assert_eq!(load(&fixture().root(who), "here", &[asked]).code(), Some(1), "{asked}");
+            let root = fixture().root(who).bind(&driver, format!("/run/opengl-driver/lib/{inside}"));
+            let outcome = load(&root, "here", &[asked]);
+            assert!(outcome.stdout.starts_with(&format!("{asked}: map {asked} ")), "{outcome}");
+        }
+    }
+}
+
+#[test]
 fn a_library_that_nobody_has_is_not_there_and_nobody_is_bothered() {
     let root = fixture().root(Who::Alice);
     let outcome = load(&root, "here", &["libsurely-not.so.7"]);

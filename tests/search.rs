@@ -54,6 +54,43 @@ fn ld_library_path_is_searched_as_the_loader_does() {
 }
 
 #[test]
+fn a_search_of_a_packages_folder_is_not_taken_for_a_path_to_its_library() {
+    // A package of the world has lib/blender/libz.so.1, which a program that names it by its whole path gets.
+    let searched = "-Wl,--enable-new-dtags,-rpath,/usr/lib/blender";
+    let options = ["-ldl", "-pthread", "-Wl,--no-as-needed", "-l:libz.so.1", searched];
+    let folder = fixture().guests().join("searching-files");
+    fs::create_dir_all(&folder).unwrap();
+    fixture().library(&folder.join("libz.so.1"), "libz.so.1");
+    let options: Vec<String> =
+        std::iter::once(format!("-L{}", folder.display())).chain(options.map(str::to_owned)).collect();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let program = fixture().compile("load", "searching", &options);
+    for who in EVERYBODY {
+        let root = fixture().root(who);
+        let (origin, stderr) = zlib_of(&program, &root);
+        assert!(origin.starts_with("/nix/store/") && origin.contains("-zlib-"), "{origin}");
+        assert_eq!(stderr, "");
+        let root = root.env("LD_LIBRARY_PATH", "/usr/lib/blender");
+        let (origin, _) = zlib_of(&fixture().guest("load"), &root);
+        assert!(origin.starts_with("/nix/store/") && origin.contains("-zlib-"), "{origin}");
+        let named = "/usr/lib/blender/libz.so.1";
+        let outcome = run(root.command(fixture().guest("load")).args(["here", named]));
+        assert!(outcome.stdout.starts_with(&format!("{named}: map {named} ")), "{outcome}");
+    }
+}
+
+#[test]
+fn a_whole_path_in_a_folder_that_is_searched_is_redirected() {
+    let program = program_with_its_own_zlib("by-path", &["-Wl,-rpath,/usr/lib:$ORIGIN/by-path-files/lib"]);
+    for who in EVERYBODY {
+        let outcome = run(fixture().root(who).command(&program).args(["here", "/usr/lib/libexpat.so.1"]));
+        assert!(outcome.stdout.starts_with("/usr/lib/libexpat.so.1: map /usr/lib/"), "{outcome}");
+        // The search of that folder still goes on to what the program brings along.
+        assert_eq!(zlib_of(&program, &fixture().root(who)).0, "/guests/by-path-files/lib");
+    }
+}
+
+#[test]
 fn libraries_of_packages_are_found_by_their_own_paths() {
     // Hundreds of libraries whose RUNPATHs name glibc's folder first: none may be redirected there.
     let ffmpeg = "/opt/programs/ffmpeg/usr/bin/ffmpeg";

@@ -5,6 +5,7 @@
 //! what no rule tells apart is ordered by store path and marked as a tie.
 
 pub mod base_cache;
+mod by_path;
 mod candidate;
 pub mod coverage;
 mod near_miss;
@@ -13,6 +14,7 @@ pub mod rules;
 pub mod settle;
 mod symbol_set;
 
+pub use by_path::serve_path;
 pub use candidate::{Candidate, candidates};
 pub use near_miss::{NearMiss, Resemblance, near_misses};
 pub use rules::Rule;

@@ -17,6 +17,10 @@ use crate::sys::{pidfd, process_vm};
 /// The longest path that the kernel takes, with its NUL (`PATH_MAX`, limits.h).
 const PATH_MAX: usize = 4096;
 
+/// How far above the stack pointer a path counts as put together on the stack, in bytes. The loader's frame with the path in
+/// it is the second from the bottom (`open_path` above `open_verify`, elf/dl-load.c), some hundred bytes up.
+const NEAR_STACK: u64 = 16 << 10;
+
 /// An address in another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address(pub(crate) u64);
@@ -44,6 +48,24 @@ impl Thread {
     /// Writes the result of a stat(2) into its memory.
     pub(crate) fn write_stat(self, address: Address, stat: &FileStat) -> io::Result<()> {
         process_vm::write_stat(self.0, address.0, stat)
+    }
+
+    /// Does the address lie on the stack, close to where it ends now? The thread must be in a system call
+    /// (`/proc/TID/syscall`, proc(5)).
+    pub(crate) fn has_on_stack(self, address: Address) -> io::Result<bool> {
+        // A thread that has trapped may need a moment until it sleeps; meanwhile the kernel says `running`.
+        const TRIES: usize = 32;
+        for _ in 0..TRIES {
+            let text = fs::read_to_string(self.proc("syscall"))?;
+            // Number, six arguments, stack pointer, instruction pointer.
+            if let Some(pointer) = text.split_whitespace().nth(7) {
+                let pointer = pointer.strip_prefix("0x").unwrap_or(pointer);
+                let pointer = u64::from_str_radix(pointer, 16).map_err(io::Error::other)?;
+                return Ok((pointer..pointer.saturating_add(NEAR_STACK)).contains(&address.0));
+            }
+            std::thread::yield_now();
+        }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     /// The process that the thread belongs to (`Tgid` of proc_pid_status(5)).
@@ -219,6 +241,27 @@ mod tests {
         let path = this().read_path(Address(text.as_ptr() as u64)).unwrap();
         assert_eq!(path, Path::new("/lib/libz.so.1"));
         assert!(this().read_path(Address(16)).is_err());
+    }
+
+    #[test]
+    fn what_lies_on_a_stack_is_told_from_what_does_not() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let mut bytes = [0; 16];
+            let here = Address((&raw const bytes) as u64);
+            sender.send((nix::unistd::gettid().as_raw().cast_unsigned(), here)).unwrap();
+            io::Read::read(&mut reader, &mut bytes).unwrap()
+        });
+        let (thread, here) = receiver.recv().unwrap();
+        let thread = Thread::new(thread).unwrap();
+        let elsewhere = Box::new(0_u8);
+        // It may not have got as far as its read.
+        while thread.has_on_stack(here).is_err() {}
+        assert!(thread.has_on_stack(here).unwrap());
+        assert!(!thread.has_on_stack(Address((&raw const *elsewhere) as u64)).unwrap());
+        drop(writer);
+        assert_eq!(waiting.join().unwrap(), 0);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sonde_resolve::choose::{
-    Candidate, Context, NearMiss, Resemblance, candidates, near_misses, newest_package, serve,
+    Candidate, Context, NearMiss, Resemblance, candidates, near_misses, newest_package, serve, serve_path,
 };
 use sonde_resolve::index::table::{LinkTarget, OpenError, Provider, Table};
 use sonde_resolve::lists::{Group, GroupKind, Lists};
@@ -148,6 +148,12 @@ impl Index {
     pub(crate) fn choose(&self, soname: &str) -> Option<Choice> {
         let served = serve(soname, &self.databases(), true, &Context::bare(&self.lists))?;
         choice(&served.provider)
+    }
+
+    /// The best provider of the longest of these paths inside packages that anybody has, unless its name is one that no
+    /// package may provide.
+    pub(crate) fn choose_by_path(&self, paths: &[String]) -> Option<Choice> {
+        choice(&serve_path(paths, &self.databases(), &Context::bare(&self.lists))?.provider)
     }
 
     /// Everybody who has a soname, in no particular order.

@@ -14,15 +14,13 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use sonde_resolve::ldcache::{self, Change};
 use thiserror::Error;
 
+use super::drivers;
 use super::loader::Loader;
 use crate::guest::remote::names;
 use crate::index::{Choice, Index};
 use crate::store::StoreFiles;
 
 const EM_X86_64: u16 = 62;
-
-/// Where NixOS keeps the libraries of its graphics drivers (`hardware.graphics`, nixpkgs).
-const DRIVER_FOLDER: &str = "/run/opengl-driver/lib";
 
 /// A finished cache.
 #[derive(Debug)]
@@ -88,7 +86,7 @@ fn glibc_members(index: &Index, store: &StoreFiles, loader: &Loader) -> Vec<(Str
 
 /// The drivers of this machine, by name and path: they must fit the kernel that runs, so no package's will do.
 fn host_drivers(index: &Index) -> Vec<(String, String)> {
-    let folder = Path::new(DRIVER_FOLDER);
+    let folder = Path::new(drivers::FOLDER);
     libraries(folder, names(folder).unwrap_or_default(), |name| index.is_driver(name))
 }
 

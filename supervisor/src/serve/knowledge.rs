@@ -1,33 +1,24 @@
 //! What a tree knows when it decides about a load of one of its threads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::tree::Tree;
-use crate::guest::remote::{Presence, Thread};
+use crate::guest::remote::{Address, Presence, Thread};
 use crate::index::Choice;
 use crate::pipeline::{Folder, Knowledge};
-
-/// Where foreign programs expect libraries (filesystem hierarchy standard, and Debian's multiarch folders).
-const LIBRARY_FOLDERS: [&str; 8] = [
-    "/lib",
-    "/lib64",
-    "/lib/x86_64-linux-gnu",
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/local/lib",
-    "/usr/local/lib64",
-];
+use crate::plan::{drivers, folders};
 
 /// A tree, seen from one of its threads.
 pub(super) struct View<'t> {
     tree: &'t Tree,
     thread: Option<Thread>,
+    /// Where the thread has the path that it asks for.
+    path: Address,
 }
 
 impl<'t> View<'t> {
-    pub(super) fn new(tree: &'t Tree, thread: Option<Thread>) -> Self {
-        Self { tree, thread }
+    pub(super) fn new(tree: &'t Tree, thread: Option<Thread>, path: Address) -> Self {
+        Self { tree, thread, path }
     }
 }
 
@@ -37,16 +28,26 @@ impl Knowledge for View<'_> {
     }
 
     fn folder(&self, folder: &Path) -> Folder {
-        let usual = LIBRARY_FOLDERS.iter().any(|usual| folder == Path::new(usual));
         if self.tree.provisions.find(|loader| loader.folder() == folder).is_some() {
             Folder::Searched
-        } else if !usual {
+        } else if !folders::is_usual(folder) {
             Folder::Other
         } else if self.tree.is_searched(folder) {
             Folder::Searched
         } else {
             Folder::Usual
         }
+    }
+
+    /// glibc puts the paths of a search together on its stack, and has a copy on the heap of one that it was given whole
+    /// (`open_path` and `_dl_map_object`, elf/dl-load.c). Where that cannot be seen, a folder that was searched before
+    /// is searched again.
+    fn is_search(&self, folder: &Path) -> bool {
+        let on_stack = self.thread.and_then(|thread| thread.has_on_stack(self.path).ok());
+        on_stack.unwrap_or_else(|| {
+            self.tree.is_searched(folder)
+                || self.tree.provisions.find(|loader| loader.folder() == folder).is_some()
+        })
     }
 
     fn is_served(&self, soname: &str) -> bool {
@@ -70,5 +71,16 @@ impl Knowledge for View<'_> {
 
     fn choose(&self, soname: &str) -> Option<Choice> {
         self.tree.provisions.choose(self.thread, soname)
+    }
+
+    fn choose_by_path(&self, paths: &[String]) -> Option<Choice> {
+        self.tree.index.choose_by_path(paths)
+    }
+
+    fn driver(&self, paths: &[String]) -> Option<PathBuf> {
+        match paths {
+            [name] if !name.contains('/') && !self.tree.index.is_driver(name) => None,
+            _ => drivers::find(paths),
+        }
     }
 }

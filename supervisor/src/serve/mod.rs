@@ -1,6 +1,7 @@
 //! Who is served: trees, each from its first hello to the end of its last process.
 
 mod door;
+mod drivers;
 mod fallback;
 mod hello;
 mod join;

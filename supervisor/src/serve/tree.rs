@@ -218,7 +218,7 @@ impl Tree {
         let Ok(path) = notification.read_path(address) else { return notification.let_through() };
         let thread = notification.thread();
         self.notice_search(&path);
-        let step = decide(&path, &View::new(self, thread));
+        let step = decide(&path, &View::new(self, thread, address));
         debug!(path = %path.display(), ?step);
         if step != Step::LetThrough && !notification.is_waiting() {
             return notification.let_through();
@@ -238,6 +238,7 @@ impl Tree {
             },
             Step::Realise(choice) => self.want(notification, wanted(choice, false), pool),
             Step::Redirect(choice) => self.want(notification, wanted(choice, true), pool),
+            Step::Driver(file) => self.give_driver(notification, &path, &file, since),
             Step::Missing(soname) => {
                 self.witness.missing(&soname, thread, since);
                 notification.let_through();

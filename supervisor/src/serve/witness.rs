@@ -114,6 +114,23 @@ impl Witness {
         self.learn_from(&load.choice.file);
     }
 
+    /// A driver of the host that was asked for by path.
+    pub(super) fn driver(&self, soname: &str, path: &Path, thread: Option<Thread>, how: How, since: Instant) {
+        if !self.reporter.is_heard() {
+            return;
+        }
+        let path = (how == How::Redirected).then(|| path.to_owned());
+        self.reporter.report(Load {
+            process: thread.map_or(0, process_of),
+            soname: soname.to_owned(),
+            needed_by: self.needed_by(soname),
+            package: None,
+            path,
+            how,
+            took: since.elapsed(),
+        });
+    }
+
     /// A file that the loader opens by itself; worth a report if it is a library of the store.
     pub(super) fn found(&self, path: &Path, thread: Option<Thread>, since: Instant, index: &Index) {
         if !self.reporter.is_heard() || !path.starts_with("/nix/store") || self.store.open(path).is_err() {
