@@ -6,6 +6,7 @@
 //! - `children`: fork, vfork and exec of foreign, Nix-built and missing programs
 //! - `ends`: exit statuses, signals, pipes, and the end of the supervisor
 //! - `trace`: what `sonde trace` prints
+//! - `raised`: setuid, setgid and file capabilities: nothing of the user's is believed
 //! - `refusals`: what is not run, or lacks something, is said in one line
 //! - `search`: what a program brings along comes before what a package has
 //! - `shim`: the shim as a command, and without a supervisor
@@ -33,6 +34,7 @@ mod loading;
 mod mount;
 mod nixos_module;
 mod programs;
+mod raised;
 mod refusals;
 mod search;
 mod shim;

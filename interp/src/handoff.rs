@@ -371,7 +371,9 @@ impl<'a> Reader<'a> {
         let kind = reader.u32()?;
         match reader.u32()? {
             PROTOCOL => Ok((kind, reader)),
-            _ if ![HELLO, WELCOME, REFUSAL, LISTENER, PROCEED, PRIVATE].contains(&kind) => Err(MessageError::Kind),
+            _ if ![HELLO, WELCOME, REFUSAL, LISTENER, PROCEED, PRIVATE].contains(&kind) => {
+                Err(MessageError::Kind)
+            }
             other => Err(MessageError::Protocol(other)),
         }
     }

@@ -52,10 +52,6 @@ fn interpret(stack: &InitialStack) -> Loader {
         // SAFETY: the kernel points AT_EXECFN at a string that stays (getauxval(3)).
         unsafe { CStr::from_ptr(address as *const core::ffi::c_char) }
     });
-    if stack.auxiliary(AT_SECURE) != Some(0) {
-        // A setuid program: nothing of its user's may be believed, nor anything started for it.
-        return fallback(stack, path, None);
-    }
     supervised(stack, path, None, Supervisor::Default, Wish::Unsaid)
 }
 
@@ -137,6 +133,11 @@ fn supervised(
     asked: Supervisor<'_>,
     wish: Wish,
 ) -> Loader {
+    if stack.auxiliary(AT_SECURE) != Some(0) {
+        // Privileges that its user does not have: nothing of the user's may be believed, nor anything started for it
+        // (docs/decisions/0004-raised-privileges.md).
+        return fallback(stack, path, None);
+    }
     let supervisor = supervisor::path(stack, asked);
     let trouble = |errno| fallback(stack, path, Some((supervisor, errno)));
     let (mut shared, mut gone) = (true, EPROTO);
@@ -207,11 +208,7 @@ fn join(
 }
 
 /// Engine seccomp: installs the filter that knows the loader by its place, and hands the listener over.
-fn be_notified(
-    socket: &Descriptor,
-    welcome: &Welcome<'_>,
-    keeper: Option<&Descriptor>,
-) -> Result<(), Errno> {
+fn be_notified(socket: &Descriptor, welcome: &Welcome<'_>, keeper: Option<&Descriptor>) -> Result<(), Errno> {
     let listener = sys::install_filter(welcome.filter, welcome.filter_flags, welcome.no_new_privs).map(Some);
     // The keeper first: if the supervisor dies in this moment, the next one must have the listener.
     if let Some(keeper) = keeper {

@@ -9,8 +9,8 @@ use linux_raw_sys::general::{
 };
 use sonde_interp::command::Supervisor;
 use sonde_interp::handoff::{
-    Answer, CALL_DIRFD, CALL_PATH, DOOR, GUARD_VARIABLE, Hello, Listener, MAX_MESSAGE, OFFER_ERRNO, SUPERVISE,
-    SUPERVISOR_FD, Wish,
+    Answer, CALL_DIRFD, CALL_PATH, DOOR, GUARD_VARIABLE, Hello, Listener, MAX_MESSAGE, OFFER_ERRNO,
+    SUPERVISE, SUPERVISOR_FD, Wish,
 };
 use sonde_interp::stack::InitialStack;
 

@@ -9,11 +9,11 @@ use core::ptr;
 use linux_raw_sys::ctypes::c_int;
 use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, EMSGSIZE, ENOTCONN, EPERM};
 use linux_raw_sys::general::{
-    __NR_clone, __NR_close, __NR_close_range, __NR_connect, __NR_dup2, __NR_execve, __NR_exit_group, __NR_faccessat,
-    __NR_fcntl, __NR_geteuid, __NR_getpid, __NR_getrandom, __NR_getsockopt, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_openat, __NR_prctl,
-    __NR_pread64, __NR_recvmsg, __NR_seccomp, __NR_sendmsg, __NR_setsid, __NR_socket, __NR_socketpair, __NR_wait4,
-    __NR_write, __WALL, AT_FDCWD, F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE,
-    O_CLOEXEC, O_RDONLY, X_OK, iovec,
+    __NR_clone, __NR_close, __NR_close_range, __NR_connect, __NR_dup2, __NR_execve, __NR_exit_group,
+    __NR_faccessat, __NR_fcntl, __NR_geteuid, __NR_getpid, __NR_getrandom, __NR_getsockopt, __NR_mmap,
+    __NR_mprotect, __NR_mremap, __NR_openat, __NR_prctl, __NR_pread64, __NR_recvmsg, __NR_seccomp,
+    __NR_sendmsg, __NR_setsid, __NR_socket, __NR_socketpair, __NR_wait4, __NR_write, __WALL, AT_FDCWD,
+    F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY, X_OK, iovec,
 };
 use linux_raw_sys::net::{
     AF_UNIX, MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, SCM_RIGHTS, SO_PEERCRED, SOCK_SEQPACKET, SOL_SOCKET, cmsghdr,
@@ -215,8 +215,7 @@ pub(crate) fn connect(folder: &CStr, name: &str) -> Result<Descriptor, Errno> {
     // SAFETY: no pointers.
     let socket = unsafe { call(__NR_socket, [AF_UNIX as usize, kind, 0, 0, 0, 0]) }?;
     let socket = Descriptor(socket as i32);
-    let arguments =
-        [socket.0 as usize, (&raw const address) as usize, size_of::<sockaddr_un>(), 0, 0, 0];
+    let arguments = [socket.0 as usize, (&raw const address) as usize, size_of::<sockaddr_un>(), 0, 0, 0];
     // SAFETY: the kernel reads the address.
     restarted(|| unsafe { call(__NR_connect, arguments) })?;
     let mut peer = [0_u32; 3]; // struct ucred: process, user, group
@@ -286,20 +285,16 @@ pub(crate) fn send(socket: &Descriptor, bytes: &[u8], descriptor: Option<&Descri
 }
 
 /// Receives one message and what comes beside it. A closed socket is `ENOTCONN`.
-pub(crate) fn receive<'b>(
-    socket: &Descriptor,
-    buffer: &'b mut [u8],
-) -> Result<(&'b [u8], Received), Errno> {
+pub(crate) fn receive<'b>(socket: &Descriptor, buffer: &'b mut [u8]) -> Result<(&'b [u8], Received), Errno> {
     let mut vector = iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() as _ };
-    let mut control = RightsBuffer {
-        header: cmsghdr { cmsg_len: 0, cmsg_level: 0, cmsg_type: 0 },
-        descriptors: [-1; 2],
-    };
+    let mut control =
+        RightsBuffer { header: cmsghdr { cmsg_len: 0, cmsg_level: 0, cmsg_type: 0 }, descriptors: [-1; 2] };
     let mut header = message(&mut vector, Some(&mut control));
     let arguments = [socket.0 as usize, (&raw mut header) as usize, MSG_CMSG_CLOEXEC as usize, 0, 0, 0];
     // SAFETY: the kernel writes to header, control and buffer only, within the lengths given.
     let length = restarted(|| unsafe { call(__NR_recvmsg, arguments) })?;
-    let rights = control.header.cmsg_type == SCM_RIGHTS as c_int && control.header.cmsg_level == SOL_SOCKET as c_int;
+    let rights =
+        control.header.cmsg_type == SCM_RIGHTS as c_int && control.header.cmsg_level == SOL_SOCKET as c_int;
     let attached = |count: usize| rights && control.header.cmsg_len as usize >= rights_length(count);
     let descriptor = |index: usize| attached(index + 1).then(|| Descriptor(control.descriptors[index]));
     let received = Received { first: descriptor(0), second: descriptor(1) };

@@ -16,12 +16,23 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::sys::privilege;
 use args::{Arguments, Command};
 
 /// Parses the command line, does what it says, and returns how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // Which index, configuration and store are used is the user's to say, and not with somebody else's privileges. What
+    // is run is left to the shim, which believes nothing then.
+    if !matches!(command, Command::Run(_)) && privilege::is_raised() {
+        complain(
+            &"this process has privileges that its user does not have, and Sonde does nothing with them but run \
+              programs; start it as the user who is to own what it does",
+        );
+        return exit_code::code(exit_code::FAILURE);
+    }
+    match command {
         Command::Run(program) => run::run(&program),
         Command::Trace(program) => trace::trace(&program),
         Command::Index(command) => index::index(&command),

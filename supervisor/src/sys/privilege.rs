@@ -1,4 +1,4 @@
-//! Does executing a file give privileges that its caller does not have?
+//! Privileges that a caller does not have: does executing a file give them, and has it given them to us?
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -13,6 +13,12 @@ pub(crate) fn raised_by(path: &Path, metadata: &Metadata) -> bool {
     mode & libc::S_ISUID != 0
         || mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID | libc::S_IXGRP
         || has_capabilities(path)
+}
+
+/// Has this process privileges that whoever started it has not (`AT_SECURE`, getauxval(3))?
+pub(crate) fn is_raised() -> bool {
+    // SAFETY: it only reads what the kernel passed to this process, and may be called at any time.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 fn has_capabilities(path: &Path) -> bool {
