@@ -4,6 +4,7 @@
 //! - `identity`: a program cannot tell that it was not started natively
 //! - `loading`: `dlopen`, from threads, forked children, under signals, by absolute path
 //! - `children`: fork, vfork and exec of foreign, Nix-built and missing programs
+//! - `containers`: sandboxes inside of a tree and around one
 //! - `ends`: exit statuses, signals, pipes, and the end of the supervisor
 //! - `trace`: what `sonde trace` prints
 //! - `raised`: setuid, setgid and file capabilities: nothing of the user's is believed
@@ -24,6 +25,7 @@
 mod harness;
 
 mod children;
+mod containers;
 mod embedded;
 mod ends;
 mod faults;

@@ -80,9 +80,12 @@ impl Thread {
         File::open(self.proc("exe"))
     }
 
-    /// The path of the file that it executes, in its own root.
+    /// The path of the file that it executes, in its own root. The kernel says it as seen from ours, which differs where
+    /// the thread, or who started it, has called chroot(2).
     pub(crate) fn executable_path(self) -> io::Result<PathBuf> {
-        fs::read_link(self.proc("exe"))
+        let path = fs::read_link(self.proc("exe"))?;
+        let root = fs::read_link(self.proc("root")).unwrap_or_else(|_| "/".into());
+        Ok(path.strip_prefix(root).map_or(path.clone(), |inside| Path::new("/").join(inside)))
     }
 
     /// Its environment as it was at the start of the program, each variable with a NUL behind it (proc_pid_environ(5)).
@@ -193,6 +196,14 @@ impl GuestRoot {
         Ok(fstat(self.open_with(path, OFlag::O_PATH)?)?)
     }
 
+    /// Is the folder at this path the same as ours?
+    pub(crate) fn shares(&self, folder: &Path) -> bool {
+        let identity = |stat: &FileStat| (stat.st_dev, stat.st_ino);
+        let own = nix::sys::stat::stat(folder).as_ref().map(identity).ok();
+        // What we do not have ourselves is nothing to be compared with.
+        own.is_none() || own == self.stat(folder).as_ref().map(identity).ok()
+    }
+
     /// The path, in this root, at which a file really lies.
     pub(crate) fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
         let real = fs::read_link(link_to(&self.open_with(path, OFlag::O_PATH)?))?;
@@ -262,6 +273,17 @@ mod tests {
         assert!(!thread.has_on_stack(Address((&raw const *elsewhere) as u64)).unwrap());
         drop(writer);
         assert_eq!(waiting.join().unwrap(), 0);
+    }
+
+    #[test]
+    fn another_roots_folder_is_told_from_ours() {
+        assert!(GuestRoot::own().unwrap().shares(Path::new("/usr")));
+        let other = tempfile::tempdir().unwrap();
+        let root = GuestRoot::at(other.path()).unwrap();
+        assert!(!root.shares(Path::new("/usr")));
+        fs::create_dir(other.path().join("usr")).unwrap();
+        assert!(!root.shares(Path::new("/usr")));
+        assert!(root.shares(Path::new("/no/such/folder")));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::plan::closure::{GuestFiles, resolve};
 use crate::plan::loader::{Loader, LoaderError, draw_place, place_at};
 use crate::report::event::Reporter;
 use crate::report::progress;
-use crate::store::{NoProgress, Progress, StoreError};
+use crate::store::{self, NoProgress, Progress, StoreError};
 use crate::sys::mapped_file::MappedFile;
 use crate::sys::scm_rights::Socket;
 
@@ -79,6 +79,11 @@ pub(crate) enum HelloError {
          libraries that are missing are not provided", errno_text(.0)
     )]
     Trace(io::Error),
+    #[error(
+        "{}: its /nix/store is another one than its supervisor's, or none; it runs under the loader that NIX_LD names, \
+         or the compiled-in one, without the libraries that Sonde would provide", .0.display()
+    )]
+    OtherStore(PathBuf),
     #[error("the shim sent no listener")]
     NoListener,
 }
@@ -141,6 +146,10 @@ impl Greeting<'_> {
 /// Greets a foreign program that a process of the tree has executed: it runs under the tree's filter already.
 pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Result<(), HelloError> {
     let guest = receive(socket, thread, |_| true).or_else(|error| refuse(socket, error))?;
+    // In a sandbox with a store of its own nothing that we realise would be found.
+    if !tree.files.are_elsewhere() && !guest.root.shares(Path::new(store::STORE)) {
+        return refuse(socket, HelloError::OtherStore(guest.path));
+    }
     let provision = admit(tree, &guest, &NoProgress).or_else(|error| refuse(socket, error))?;
     send_welcome(tree, socket, &provision)?;
     receive_listener(socket).map(drop)

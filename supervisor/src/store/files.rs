@@ -12,7 +12,7 @@ use super::StorePath;
 use crate::guest::remote::{GuestRoot, Presence, is_finished, names};
 
 /// Where every store path says that it lies.
-const STORE: &str = "/nix/store";
+pub(crate) const STORE: &str = "/nix/store";
 
 /// The files of the store in use.
 #[derive(Debug, Default)]

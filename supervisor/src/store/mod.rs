@@ -11,7 +11,7 @@ mod realiser;
 
 pub(crate) use config::{ConfigError, StoreConfig, StoreMode};
 pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent, http_get};
-pub(crate) use files::StoreFiles;
+pub(crate) use files::{STORE, StoreFiles};
 pub(crate) use limits::{LimitError, Limits, Sizes, size};
 pub(crate) use nix::{Fallback, NixStore};
 pub(crate) use path::StorePath;
