@@ -11,6 +11,7 @@
 //! - `refusals`: what is not run, or lacks something, is said in one line
 //! - `search`: what a program brings along comes before what a package has
 //! - `shim`: the shim as a command, and without a supervisor
+//! - `filters`: programs that use seccomp themselves
 //! - `find`: who has a library, who would be chosen, and why
 //! - `index`: importing, fetching, ordering and removing databases
 //! - `mount`: the embedded store as `/nix/store` of one program
@@ -29,6 +30,7 @@ mod containers;
 mod embedded;
 mod ends;
 mod faults;
+mod filters;
 mod find;
 mod identity;
 mod index;
