@@ -57,6 +57,40 @@ fn a_storm_of_signals_neither_breaks_nor_starves_an_open_that_waits() {
 }
 
 #[test]
+fn ending_children_and_preempted_threads_do_not_break_an_open_that_waits() {
+    for way in ["children", "preempt"] {
+        for who in EVERYBODY {
+            let (_state, root) = fixture().cold(who);
+            let outcome = run(root.command(fixture().guest("storms")).arg(way).args(LIBRARIES));
+            assert_from_the_store(&outcome, &LIBRARIES);
+        }
+    }
+}
+
+#[test]
+fn a_download_that_a_killed_process_has_begun_is_of_use_to_others() {
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let outcome = run(root.command(fixture().guest("storms")).args(["killed", LIBRARIES[0]]));
+        assert_from_the_store(&outcome, &LIBRARIES[..1]);
+    }
+}
+
+#[test]
+fn a_program_that_is_killed_while_it_waits_holds_up_nobody() {
+    // Both are killed with their whole trees: what the first has begun is there, or begun anew, for the next.
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let mut first = root.command(fixture().guest("load"));
+        let mut first = first.arg("here").args(LIBRARIES).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        first.kill().unwrap();
+        first.wait().unwrap();
+        assert_from_the_store(&load(&root, "here", &LIBRARIES), &LIBRARIES);
+    }
+}
+
+#[test]
 fn through_sonde_run_it_is_the_same() {
     for who in EVERYBODY {
         let guest = fixture().guest("load");
