@@ -41,6 +41,16 @@ fn libraries_say_that_they_lie_in_the_store() {
 }
 
 #[test]
+fn a_module_is_found_by_its_path() {
+    let module = "/usr/lib/x86_64-linux-gnu/krb5/plugins/preauth/spake.so";
+    for who in EVERYBODY {
+        let (_state, root) = fixture().embedded(who, &fixture().server.url());
+        let outcome = run(root.command(fixture().guest("load")).args(["here", module]));
+        assert!(outcome.stdout.starts_with(&format!("{module}: map {module} ")), "{outcome}");
+    }
+}
+
+#[test]
 fn the_trace_has_the_same_libraries_as_with_nix() {
     let libraries = |root: &RootBuilder| {
         let outcome = run(root.command(SONDE).args(["trace", CURL, "--version"]));

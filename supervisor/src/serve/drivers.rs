@@ -22,10 +22,11 @@ impl Tree {
     pub(super) fn give_driver(&self, notification: Notification, asked: &Path, file: &Path, since: Instant) {
         let soname = asked.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let thread = notification.thread();
+        let package = drivers::package(file);
         let decision = self.policy.decide(&Request {
             program: self.program.as_os_str().as_bytes(),
             soname: soname.as_bytes(),
-            package: Package { attribute: ATTRIBUTE, output: "out", store_path: &file.to_string_lossy() },
+            package: Package { attribute: ATTRIBUTE, output: "out", store_path: &package },
             source: Source::Runtime,
         });
         if let Decision::Refuse { rule } = decision {
