@@ -78,6 +78,15 @@ fn a_sandbox_with_another_store_is_left_alone() {
 }
 
 #[test]
+fn with_the_embedded_store_a_sandbox_needs_to_see_none() {
+    for who in EVERYBODY {
+        let (_state, root) = fixture().embedded(who, &fixture().server.url());
+        let hidden = ["--tmpfs", "/nix", "--tmpfs", "/home", "--tmpfs", "/root"];
+        assert_expat_from_the_store(&boxed(&with_tools(root), &hidden, &[LOAD, "here", EXPAT]));
+    }
+}
+
+#[test]
 fn a_root_of_another_distribution_is_left_alone() {
     for who in EVERYBODY {
         let root = with_tools(fixture().root(who)).bind(fixture().world.fhs(), "/fhs");

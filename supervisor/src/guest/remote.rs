@@ -196,12 +196,13 @@ impl GuestRoot {
         Ok(fstat(self.open_with(path, OFlag::O_PATH)?)?)
     }
 
-    /// Is the folder at this path the same as ours?
+    /// Is the folder at this path the same as ours? What we cannot see, or do not have ourselves, is not told apart.
     pub(crate) fn shares(&self, folder: &Path) -> bool {
-        let identity = |stat: &FileStat| (stat.st_dev, stat.st_ino);
-        let own = nix::sys::stat::stat(folder).as_ref().map(identity).ok();
-        // What we do not have ourselves is nothing to be compared with.
-        own.is_none() || own == self.stat(folder).as_ref().map(identity).ok()
+        let Ok(own) = nix::sys::stat::stat(folder) else { return true };
+        match self.stat(folder) {
+            Ok(stat) => (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino),
+            Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)),
+        }
     }
 
     /// The path, in this root, at which a file really lies.
