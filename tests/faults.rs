@@ -198,15 +198,6 @@ fn sonde_may_be_run_by_sonde() {
 }
 
 #[test]
-fn where_somebody_else_listens_already_the_program_is_traced() {
-    // The kernel allows one listener for a process and its ancestors (seccomp(2)).
-    let guest = fixture().compile("own_listener", "own_listener", &["-static"]);
-    let outcome = run(fixture().root(Who::Alice).command(guest).args([CURL, "--version"]));
-    assert!(outcome.stdout.starts_with("curl 7."), "{outcome}");
-    assert_eq!((outcome.code(), outcome.stderr.as_str()), (Some(0), ""), "{outcome}");
-}
-
-#[test]
 fn closed_output_is_no_reason_to_panic() {
     let hello = "/opt/programs/hello/usr/bin/hello";
     let script = format!("set -o pipefail; sonde trace {hello} 2>&1 >/dev/null | true; echo $?");

@@ -6,6 +6,8 @@
 //! - `children`: fork, vfork and exec of foreign, Nix-built and missing programs
 //! - `containers`: sandboxes inside of a tree and around one
 //! - `ends`: exit statuses, signals, pipes, and the end of the supervisor
+//! - `trees`: crowds, exec in threads, stops, debuggers and core dumps, under every engine
+//! - `engines`: which engine is taken, and that the tree does not notice
 //! - `trace`: what `sonde trace` prints
 //! - `raised`: setuid, setgid and file capabilities: nothing of the user's is believed
 //! - `refusals`: what is not run, or lacks something, is said in one line
@@ -29,6 +31,7 @@ mod children;
 mod containers;
 mod embedded;
 mod ends;
+mod engines;
 mod faults;
 mod filters;
 mod find;
@@ -46,3 +49,4 @@ mod store;
 mod survival;
 mod tidy;
 mod trace;
+mod trees;

@@ -2,6 +2,7 @@
 //! installed it, and folders of state that the runs of one user share.
 #![allow(dead_code, unreachable_pub, unused_imports)] // tests, benches and the demo each use a part
 
+mod engines;
 mod guests;
 pub mod output;
 mod plain;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use sonde_world::serve::CacheServer;
 use sonde_world::{Program, RootBuilder, World};
 
+pub use engines::{EVERY_ENGINE, Engine};
 pub use output::{Conversation, Outcome, run};
 pub use plain::{PLAIN_SONDE, PLAIN_STORE};
 
@@ -112,7 +114,8 @@ impl Fixture {
 
     /// The same without a shim at `/lib64`.
     pub fn without_shim(&self, who: Who) -> RootBuilder {
-        self.bare(who, &self.shared_state(who)).user(who == Who::Alice)
+        let root = self.bare(who, &self.shared_state(who)).user(who == Who::Alice);
+        self.under_the_engine_of_this_run(root)
     }
 
     /// A root whose store is empty: nothing was ever realised in it. The folder must outlive the runs.
@@ -122,7 +125,7 @@ impl Fixture {
             root = root.with_daemon();
         }
         self.import(&root);
-        (state, root)
+        (state, self.under_the_engine_of_this_run(root))
     }
 
     fn unfilled(&self, who: Who) -> (tempfile::TempDir, RootBuilder) {
