@@ -1,6 +1,9 @@
 //! Which engine is taken, and why; and that what holds under one holds under the others.
 
-use crate::harness::{EVERY_ENGINE, EVERYBODY, SONDE, Who, fixture, run};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use crate::harness::{EVERY_ENGINE, EVERYBODY, Engine, Outcome, SONDE, Who, fixture, run};
 
 const CURL: &str = "/opt/programs/curl/usr/bin/curl";
 const LIBRARIES: [&str; 4] = ["libpng16.so.16", "libsqlite3.so.0", "libexpat.so.1", "libxml2.so.2"];
@@ -34,5 +37,141 @@ fn libraries_are_provided_whatever_the_engine() {
                 assert_eq!(found + redirected, count, "{way} under {engine:?} as {who:?}: {outcome}");
             }
         }
+    }
+}
+
+/// The kernel allows one listener for a process and its ancestors (seccomp(2)).
+fn under_another_listener() -> String {
+    fixture().compile("own_listener", "own_listener", &["-static"])
+}
+
+#[test]
+fn where_somebody_else_has_the_listener_the_program_is_traced() {
+    let guest = under_another_listener();
+    for who in EVERYBODY {
+        let root = fixture().under(Engine::Auto, fixture().root(who));
+        let outcome = run(root.command(&guest).args([CURL, "--version"]));
+        assert!(outcome.stdout.starts_with("curl 7.") && outcome.stderr.is_empty(), "{who:?}: {outcome}");
+        let outcome = run(root.command(&guest).args([SONDE, "trace", CURL, "--version"]));
+        let first = "engine ptrace: the kernel refused a filter with a listener (Device or resource busy";
+        assert!(outcome.stderr.starts_with(first), "{who:?}: {outcome}");
+    }
+}
+
+#[test]
+fn where_seccomp_is_forbidden_every_call_is_traced() {
+    let guest = fixture().compile("without_seccomp", "without_seccomp", &["-static"]);
+    for who in EVERYBODY {
+        let root = fixture().under(Engine::Auto, fixture().root(who));
+        let outcome = run(root.command(&guest).args([SONDE, "trace", CURL, "--version"]));
+        assert!(outcome.stdout.starts_with("curl 7."), "{who:?}: {outcome}");
+        let first = "engine ptrace, at every system call: the kernel does not offer user notification here\n";
+        assert!(outcome.stderr.starts_with(first), "{who:?}: {outcome}");
+    }
+}
+
+#[test]
+fn a_filter_that_is_refused_is_named_if_nothing_else_may_be_tried() {
+    let guest = under_another_listener();
+    let root = fixture().under(Engine::Seccomp, fixture().root(Who::Alice));
+    let outcome = run(root.command(guest).args([CURL, "--version"]));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{outcome}");
+    assert!(
+        lines[0].starts_with("sonde: the kernel refused the filter (Device or resource busy)"),
+        "{outcome}"
+    );
+    assert!(lines[1].contains("error while loading shared libraries"), "{outcome}");
+}
+
+#[test]
+fn the_command_line_comes_before_the_configuration() {
+    let root = fixture().under(Engine::Seccomp, fixture().without_shim(Who::Alice));
+    for (word, name) in [("ptrace", "engine ptrace: asked for\n"), ("seccomp", "engine seccomp: asked for\n")]
+    {
+        let outcome = run(root.command(SONDE).args(["trace", "--engine", word, CURL, "--version"]));
+        assert!(outcome.stderr.starts_with(name), "{outcome}");
+    }
+    let outcome = run(root.command(SONDE).args(["run", "--engine", "ptrace", CURL, "--version"]));
+    assert!(outcome.stdout.starts_with("curl 7.") && outcome.stderr.is_empty(), "{outcome}");
+    let outcome = run(root.command(SONDE).args(["run", "--engine", "diesel", CURL]));
+    assert_eq!(outcome.code(), Some(2), "{outcome}");
+}
+
+#[test]
+fn without_no_new_privs_a_setuid_child_has_its_privilege() {
+    let ids = fixture().compile("ids", "setuid_child", &["-static"]);
+    let host = fixture().guests().join("setuid_child");
+    std::fs::set_permissions(&host, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
+    for (engine, expected) in [(Engine::Auto, "1000 1000\n"), (Engine::PtraceAll, "1000 0\n")] {
+        for way in ["fork", "vfork", "posix_spawn"] {
+            let root = fixture().under(engine, fixture().root(Who::Alice));
+            let outcome = run(root.command(fixture().guest("spawn")).args([way, &ids]));
+            assert!(outcome.stdout.starts_with(expected), "{way} under {engine:?}: {outcome}");
+            assert!(
+                outcome.stdout.contains("child ended: exit 0 signal 0\n"),
+                "{way} under {engine:?}: {outcome}"
+            );
+        }
+    }
+}
+
+/// Runs a command under a debugger of this machine; says so and returns nothing where that is not installed.
+fn under_a_debugger(debugger: &[&str], command: &Command) -> Option<Outcome> {
+    if Command::new(debugger[0]).arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("SKIPPED 1 check: {} is not installed", debugger[0]);
+        return None;
+    }
+    let mut outer = Command::new(debugger[0]);
+    Some(run(outer.args(&debugger[1..]).arg(command.get_program()).args(command.get_args())))
+}
+
+#[test]
+fn a_program_that_a_debugger_has_runs_under_the_other_engine() {
+    let debuggers: [&[&str]; 2] = [
+        &["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat"],
+        &["gdb", "-nx", "-batch", "-ex", "set startup-with-shell off", "-ex", "run", "--args"],
+    ];
+    for debugger in debuggers {
+        for who in EVERYBODY {
+            let root = fixture().under(Engine::Auto, fixture().root(who));
+            let mut command = root.command(CURL);
+            let Some(outcome) = under_a_debugger(debugger, command.arg("--version")) else { continue };
+            assert!(outcome.stdout.contains("curl 7."), "{debugger:?} as {who:?}: {outcome}");
+
+            // A process has one tracer: one line says so, and the program runs as it would without us.
+            let root = fixture().under(Engine::Ptrace, fixture().root(who));
+            let Some(outcome) = under_a_debugger(debugger, root.command(CURL).arg("--version")) else {
+                continue;
+            };
+            let line =
+                "sonde: this process may not be traced (Operation not permitted): a debugger may have it";
+            assert!(outcome.stderr.contains(line), "{debugger:?} as {who:?}: {outcome}");
+            assert!(
+                outcome.stderr.contains("error while loading shared libraries"),
+                "{debugger:?}: {outcome}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_program_may_be_attached_to_from_outside_or_not_and_lives() {
+    for engine in EVERY_ENGINE {
+        let root = fixture().under(engine, fixture().root(Who::Alice));
+        let mut command = root.command(fixture().guest("line"));
+        let mut child =
+            command.arg("libexpat.so.1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut up = [0; 3];
+        child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+        // As strace -p does: on a thread of its own, which detaches by ending.
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        let seized =
+            std::thread::spawn(move || nix::sys::ptrace::seize(pid, nix::sys::ptrace::Options::empty()));
+        assert_eq!(seized.join().unwrap().is_ok(), engine == Engine::Seccomp, "{engine:?}");
+        child.stdin.take().unwrap().write_all(b"on\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "got on\n", "{engine:?}");
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn report(socket: &Descriptor, result: &Result<Option<Descriptor>, Er
 fn start(stack: &InitialStack, path: &CStr) -> Result<Descriptor, Errno> {
     sys::executable(path)?;
     let (ours, theirs) = sys::socket_pair()?;
-    sys::without_adopting(|| match sys::fork()? {
+    sys::without_adopting(|| match sys::fork_and_sleep()? {
         Fork::Parent(child) => sys::wait(child).map(drop),
         Fork::Child => {
             if let Ok(Fork::Child) = sys::fork() {

@@ -13,7 +13,8 @@ use linux_raw_sys::general::{
     __NR_faccessat, __NR_fcntl, __NR_geteuid, __NR_getpid, __NR_getrandom, __NR_getsockopt, __NR_mmap,
     __NR_mprotect, __NR_mremap, __NR_openat, __NR_prctl, __NR_pread64, __NR_recvmsg, __NR_seccomp,
     __NR_sendmsg, __NR_setsid, __NR_socket, __NR_socketpair, __NR_wait4, __NR_write, __WALL, AT_FDCWD,
-    F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY, X_OK, iovec,
+    CLONE_VFORK, F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY,
+    X_OK, iovec,
 };
 use linux_raw_sys::net::{
     AF_UNIX, MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, SCM_RIGHTS, SO_PEERCRED, SOCK_SEQPACKET, SOL_SOCKET, cmsghdr,
@@ -394,7 +395,7 @@ pub(crate) unsafe fn set_memory_map(map: &prctl_mm_map) -> Result<(), Errno> {
     }
 }
 
-/// In which of the two processes after [`fork`] this is.
+/// In which of the two processes after a [`fork`] this is.
 pub(crate) enum Fork {
     Parent(usize),
     Child,
@@ -402,8 +403,18 @@ pub(crate) enum Fork {
 
 /// Makes a copy of this process whose end raises no signal in this one.
 pub(crate) fn fork() -> Result<Fork, Errno> {
+    copy(0)
+}
+
+/// The same, and this process sleeps until the copy is gone. To a debugger it is a process (`PTRACE_EVENT_VFORK`, of
+/// which gdb lets go), where it would take a copy that raises no signal for a thread, and follow what it executes.
+pub(crate) fn fork_and_sleep() -> Result<Fork, Errno> {
+    copy(CLONE_VFORK)
+}
+
+fn copy(flags: u32) -> Result<Fork, Errno> {
     // SAFETY: without CLONE_VM the child has its own copy of everything, the stack included.
-    match unsafe { call(__NR_clone, [0; 6]) }? {
+    match unsafe { call(__NR_clone, [flags as usize, 0, 0, 0, 0, 0]) }? {
         0 => Ok(Fork::Child),
         child => Ok(Fork::Parent(child)),
     }

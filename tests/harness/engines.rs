@@ -9,7 +9,9 @@ use super::Fixture;
 /// An engine, as a tree can have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// User notification, which is what `auto` comes to on this machine.
+    /// Whichever works; on this machine, user notification.
+    Auto,
+    /// User notification.
     Seccomp,
     /// Tracing, with a filter that chooses where to stop.
     Ptrace,
@@ -23,7 +25,7 @@ impl Engine {
     /// What `sonde trace` calls it, as far as the name is the engine's.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Seccomp => "engine seccomp: ",
+            Self::Auto | Self::Seccomp => "engine seccomp: ",
             Self::Ptrace => "engine ptrace: ",
             Self::PtraceAll => "engine ptrace, at every system call: ",
         }
@@ -31,6 +33,7 @@ impl Engine {
 
     fn configuration(self) -> &'static str {
         match self {
+            Self::Auto => "[engine]\nkind = \"auto\"\n",
             Self::Seccomp => "[engine]\nkind = \"seccomp\"\n",
             Self::Ptrace => "[engine]\nkind = \"ptrace\"\n",
             Self::PtraceAll => "[engine]\nkind = \"ptrace\"\nno-new-privs = false\n",
