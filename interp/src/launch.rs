@@ -135,7 +135,7 @@ fn supervised(
 ) -> Loader {
     if stack.auxiliary(AT_SECURE) != Some(0) {
         // Privileges that its user does not have: nothing of the user's may be believed, nor anything started for it
-        // (docs/decisions/0004-raised-privileges.md).
+        // (docs/decisions/0005-raised-privileges.md).
         return fallback(stack, path, None);
     }
     let supervisor = supervisor::path(stack, asked);

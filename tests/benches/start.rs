@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use sonde_world::RootBuilder;
 
-use harness::{EVERYBODY, Fixture, Outcome, SONDE, Who, fixture, run};
+use harness::{EVERYBODY, Engine, Fixture, Outcome, SONDE, Who, fixture, run};
 use measure::{Sample, Table, circumstances, interleave, time, times, with_spread};
 
 /// What is started: the world's name for it, and arguments that make it end at once.
@@ -230,6 +230,14 @@ struct Call {
     supervised: String,
 }
 
+/// The engines that a user's trees can have. Without a filter only those of an ordinary user are, see [`Engine`].
+fn engines_of(who: Who) -> &'static [Engine] {
+    match who {
+        Who::Root => &[Engine::Seccomp, Engine::Ptrace],
+        Who::Alice => &[Engine::Seccomp, Engine::Ptrace, Engine::PtraceAll],
+    }
+}
+
 fn calls() -> Result<()> {
     let call = |shown, call, times, native: &str, supervised: &str| Call {
         shown,
@@ -255,33 +263,46 @@ fn calls() -> Result<()> {
     ];
     let guest = fixture().guest("repeat_call");
 
-    let mut table = Table::new(2, ["CALL", "AS", "NATIVE", "UNDER SONDE", "", "TRAPS", "EACH TRAP"]);
+    let mut table =
+        Table::new(3, ["CALL", "AS", "ENGINE", "NATIVE", "UNDER SONDE", "", "TRAPS", "EACH TRAP"]);
     for call in &calls {
         say(call.shown);
         let traps = traps_of(&guest, call)?;
         for who in EVERYBODY {
-            let samples = interleave(ROUNDS, &[Way::Native, Way::Interpreter], |&way| {
-                let root = way.root(who, "")?;
-                let name = if way == Way::Native { &call.native } else { &call.supervised };
+            let engines = engines_of(who);
+            let ways: Vec<Option<Engine>> =
+                std::iter::once(None).chain(engines.iter().copied().map(Some)).collect();
+            let samples = interleave(ROUNDS, &ways, |&engine| {
+                let (root, name) = match engine {
+                    None => (Way::Native.root(who, "")?, &call.native),
+                    Some(engine) => {
+                        (fixture().under(engine, Way::Interpreter.root(who, "")?), &call.supervised)
+                    }
+                };
                 figures(root.command(&guest).args([call.call, call.times, name]))
             })?;
-            let [native, supervised] = samples.as_slice() else { bail!("a way was left out") };
-            let each = traps.filter(|&traps| traps > 0.5);
-            let each = each.map(|traps| time((supervised.median() - native.median()) / traps));
-            table.row([
-                call.shown.to_owned(),
-                format!("{who:?}").to_lowercase(),
-                with_spread(native),
-                with_spread(supervised),
-                times(supervised.ratio(native)),
-                traps.map_or("?".to_owned(), |traps| format!("{traps:.0}")),
-                each.unwrap_or_default(),
-            ]);
+            let Some((native, supervised)) = samples.split_first() else { bail!("a way was left out") };
+            for (engine, supervised) in engines.iter().zip(supervised) {
+                // Where every call stops, what a trap takes cannot be told from what the others do.
+                let each = traps.filter(|&traps| traps > 0.5 && *engine != Engine::PtraceAll);
+                let each = each.map(|traps| time((supervised.median() - native.median()) / traps));
+                table.row([
+                    call.shown.to_owned(),
+                    format!("{who:?}").to_lowercase(),
+                    engine.short().to_owned(),
+                    with_spread(native),
+                    with_spread(supervised),
+                    times(supervised.ratio(native)),
+                    traps.map_or("?".to_owned(), |traps| format!("{traps:.0}")),
+                    each.unwrap_or_default(),
+                ]);
+            }
         }
     }
     table.print();
     println!(
-        "dlopen includes dlclose, openat includes close. EACH TRAP: what the call takes longer, by its traps."
+        "dlopen includes dlclose, openat includes close. EACH TRAP: what the call takes longer, by its traps. ptrace-all: \
+         without\na filter, every call of the program stops twice."
     );
     Ok(())
 }

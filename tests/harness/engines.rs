@@ -31,6 +31,16 @@ impl Engine {
         }
     }
 
+    /// A word for tables.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Seccomp => "seccomp",
+            Self::Ptrace => "ptrace",
+            Self::PtraceAll => "ptrace-all",
+        }
+    }
+
     fn configuration(self) -> &'static str {
         match self {
             Self::Auto => "[engine]\nkind = \"auto\"\n",

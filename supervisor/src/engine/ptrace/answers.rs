@@ -1,13 +1,15 @@
 //! Answers, given by any thread and carried out by the tracer's.
 //!
 //! ptrace has no way to put a descriptor into another process. A file is returned by having the loader open it itself:
-//! its path is exchanged for `/proc/SUPERVISOR/fd/N` while the call is made.
+//! its path is exchanged for the file's own, or for `/proc/SUPERVISOR/fd/N`, while the call is made.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -139,7 +141,7 @@ impl PtraceEngine {
             }
             Answer::Open(file) => {
                 let exchanged = path_for(thread, &file).and_then(|path| {
-                    let address = stopped.lend(stack, path.as_bytes())?;
+                    let address = stopped.lend(stack, &path)?;
                     stopped.set(path_of(&entry).0, address.0)
                 });
                 match exchanged {
@@ -157,15 +159,21 @@ impl PtraceEngine {
     }
 }
 
-/// The path, with its NUL, by which a thread can open a file of ours. It must be the same file in the thread's own view:
-/// in another pid namespace, or where another one's /proc is mounted, the number means somebody else.
-fn path_for(thread: Thread, file: &OwnedFd) -> io::Result<String> {
-    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-    let theirs = fs::metadata(format!("/proc/{}/root{path}", thread.id()))?;
+/// The path, with its NUL, by which a thread can open a file of ours: the file's own, or that of our descriptor. It must
+/// lead to the same file in the thread's own view: in another pid namespace, or where another one's /proc is mounted, our
+/// number means somebody else.
+fn path_for(thread: Thread, file: &OwnedFd) -> io::Result<Vec<u8>> {
     let ours = fstat(file)?;
-    if (theirs.dev(), theirs.ino()) == (ours.st_dev, ours.st_ino) {
-        Ok(path + "\0")
-    } else {
-        Err(io::Error::other("our descriptors are not where it looks"))
+    let descriptor = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+    let own = fs::read_link(&descriptor).ok();
+    for path in own.into_iter().chain([descriptor]) {
+        let Ok(inside) = path.strip_prefix("/") else { continue };
+        let theirs = fs::metadata(Path::new(&format!("/proc/{}/root", thread.id())).join(inside));
+        if theirs.is_ok_and(|theirs| (theirs.dev(), theirs.ino()) == (ours.st_dev, ours.st_ino)) {
+            let mut path = path.into_os_string().into_vec();
+            path.push(0);
+            return Ok(path);
+        }
     }
+    Err(io::Error::other("it is not to be seen from there"))
 }
