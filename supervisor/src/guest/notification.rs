@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
-use sonde_interp::handoff::CALL_DIRFD;
+use sonde_interp::handoff::{CALL_DIRFD, OFFER_ERRNO};
 use tracing::debug;
 
 use super::remote::{Address, Thread};
@@ -126,7 +126,7 @@ impl Notification {
         let thread = self.thread?;
         let Some(descriptor) = offered else {
             if !self.responder.returns_sockets() {
-                self.answer(|responder, id| responder.fail(id, Errno::EREMOTE));
+                self.answer(|responder, id| responder.fail(id, Errno::from_raw(OFFER_ERRNO.cast_signed())));
                 return None;
             }
             let (ours, theirs) = Socket::pair().ok()?;
@@ -191,6 +191,7 @@ mod tests {
     struct Recorder {
         answers: Mutex<Vec<String>>,
         refuses_descriptors: bool,
+        wants_offers: bool,
     }
 
     impl Recorder {
@@ -216,6 +217,9 @@ mod tests {
         }
         fn is_waiting(&self, _: u64) -> bool {
             true
+        }
+        fn returns_sockets(&self) -> bool {
+            !self.wants_offers
         }
     }
 
@@ -243,6 +247,26 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         let answers = with(recorder, |it| it.return_descriptor(std::os::fd::AsFd::as_fd(&null)));
         assert_eq!(answers, ["descriptor, closed on exec", "through"]);
+    }
+
+    /// What a call to the supervisor is answered with, and whether there is a socket then.
+    fn connected(wants_offers: bool, offered: Option<i32>) -> (Vec<String>, bool) {
+        let recorder = Arc::new(Recorder { wants_offers, ..Recorder::default() });
+        let this = Thread::new(std::process::id());
+        let connected =
+            Notification::new(recorder.clone(), 1, this, Call::Supervisor { offered }).connect().is_some();
+        let answers = recorder.answers.lock().unwrap().clone();
+        (answers, connected)
+    }
+
+    #[test]
+    fn a_call_to_the_supervisor_gets_a_socket_or_is_asked_for_one() {
+        assert_eq!(connected(false, None), (vec!["descriptor, closed on exec".to_owned()], true));
+        assert_eq!(connected(true, None), (vec![Errno::EREMOTE.to_string()], false));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&file);
+        assert_eq!(connected(true, Some(number)), (vec!["0".to_owned()], true));
+        assert_eq!(connected(true, Some(987_654)), (vec!["through".to_owned()], false), "not open");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::pidfd;
@@ -27,21 +27,16 @@ static REAPED: Condvar = Condvar::new();
 pub(crate) fn wait(child: Pid) -> io::Result<WaitStatus> {
     let number = child.as_raw().cast_unsigned();
     *child_of_interest() = Some((number, None));
-    match pidfd::open(number) {
-        Ok(process) => {
-            // Readable once all threads of the process are dead (pidfd_open(2)).
-            let mut descriptors = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-            while poll(&mut descriptors, PollTimeout::NONE) == Err(Errno::EINTR) {}
-            match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
-                Err(Errno::ECHILD) | Ok(WaitStatus::StillAlive) => told(child),
-                result => Ok(result?),
-            }
-        }
-        // The tracer may have reaped it already; or this kernel has no such descriptor, and ptrace is not used.
-        Err(_) => match waitpid(child, None) {
-            Err(Errno::ECHILD) => told(child),
-            result => Ok(result?),
-        },
+    // None if it is reaped already, or this kernel has no such descriptor; then there is no ptrace engine either.
+    if let Ok(process) = pidfd::open(number) {
+        // Readable once all threads of the process are dead (pidfd_open(2)).
+        let mut descriptors = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut descriptors, PollTimeout::NONE) == Err(Errno::EINTR) {}
+    }
+    // The dead do not stop. It may still have to wait for a debugger to look at them first.
+    match waitpid(child, None) {
+        Err(Errno::ECHILD) => told(child),
+        result => Ok(result?),
     }
 }
 

@@ -125,7 +125,7 @@ impl PtraceEngine {
                 continue;
             };
             if let Err(error) = self.carry_out(trapped, answer) {
-                debug!(thread = thread.id(), %error, "an answer came too late");
+                self.unstick(thread, &error);
             }
         }
     }

@@ -142,15 +142,23 @@ impl PtraceEngine {
                 }
             }
             Waited::Stopped(thread, stop) => {
-                // It can only have been killed in the meantime; then its end is what comes next.
                 if let Some(thread) = Thread::new(thread)
                     && let Err(error) = self.stopped(Stopped::new(thread), stop)
                 {
-                    debug!(thread = thread.id(), ?stop, %error, "a stop could not be dealt with");
+                    self.unstick(thread, &error);
                 }
             }
         }
         Ok(Attended::Stop)
+    }
+
+    /// After a request that failed. The thread should have been killed in the meantime (`ESRCH`); then its end is what
+    /// comes next. Whatever else it is, the thread must not be left standing.
+    fn unstick(&self, thread: Thread, error: &io::Error) {
+        debug!(thread = thread.id(), %error, "a stopped thread could not be dealt with");
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            let _ = Stopped::new(thread).resume(self.until(), 0);
+        }
     }
 
     /// Waits until something has happened; is it that the descriptor is readable?
