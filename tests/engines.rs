@@ -175,3 +175,48 @@ fn a_program_may_be_attached_to_from_outside_or_not_and_lives() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), "got on\n", "{engine:?}");
     }
 }
+
+/// Runs a script under the world's Python, as root.
+fn python(engine: Engine, script: &str) -> Outcome {
+    let python = fixture().world.program("python3").unwrap();
+    let mut root = fixture().under(engine, fixture().root(Who::Root));
+    for (name, value) in &python.env {
+        root = root.env(name, value);
+    }
+    run(root.command(&python.executable).args(["-c", script]))
+}
+
+#[test]
+fn a_process_that_has_changed_its_user_or_its_namespaces_is_served() {
+    let open = "[ctypes.CDLL(name) for name in ('libpng16.so.16', 'libexpat.so.1', 'libsqlite3.so.0')]; print('opened')";
+    let lib = "import os, ctypes; libc = ctypes.CDLL('libc.so.6')";
+    let count = "before = len(os.listdir('/proc/self/fd'))";
+    let same = "assert before == len(os.listdir('/proc/self/fd')), 'descriptors are left'";
+    for engine in EVERY_ENGINE {
+        let outcome = python(engine, &format!("{lib}; os.setuid(1000); {count}; {open}; {same}"));
+        assert_eq!(outcome.stdout, "opened\n", "{engine:?}: {outcome}");
+
+        // CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWNET: the child is process 1, and nobody's number means the same to it.
+        let unshare = "assert libc.unshare(0x20000000 | 0x20000 | 0x40000000) == 0";
+        let mount = "libc.mount(b'none', b'/', None, 0x44000, None); assert libc.mount(b'p', b'/proc', b'proc', 0, None) == 0";
+        let script = format!("{lib}; {unshare}\nif os.fork() == 0:\n    {mount}; {open}\nelse: os.wait()");
+        let outcome = python(engine, &script);
+        assert_eq!(outcome.stdout, "opened\n", "{engine:?}: {outcome}");
+    }
+}
+
+#[test]
+fn signals_do_not_get_into_a_file_that_is_handed_over() {
+    let script = "import os, ctypes, signal; os.setuid(1000); seen = []
+signal.signal(signal.SIGALRM, lambda *_: seen.append(1)); signal.siginterrupt(signal.SIGALRM, False)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+for _ in range(50): assert ctypes.CDLL('libpng16.so.16')
+dlclose = ctypes.CDLL(None).dlclose; dlclose.argtypes = [ctypes.c_void_p]
+for _ in range(200): dlclose(ctypes.CDLL('libsqlite3.so.0')._handle)
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(len(seen) > 0, signal.pthread_sigmask(signal.SIG_BLOCK, []))";
+    for engine in EVERY_ENGINE {
+        let outcome = python(engine, script);
+        assert_eq!(outcome.stdout, "True set()\n", "{engine:?}: {outcome}");
+    }
+}

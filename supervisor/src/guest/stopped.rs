@@ -15,6 +15,32 @@ const RED_ZONE: u64 = 128;
 /// The length of the `syscall` instruction.
 const SYSCALL_LENGTH: u64 = 2;
 
+/// The registers of a thread at the exit of a system call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Registers(libc::user_regs_struct);
+
+impl Registers {
+    pub(crate) fn stack(&self) -> u64 {
+        self.0.rsp
+    }
+
+    /// With these the thread makes another call, by the instruction that has made the one that it comes from.
+    pub(crate) fn calling(&self, number: i64, arguments: [u64; 4]) -> Self {
+        let [rdi, rsi, rdx, r10] = arguments;
+        let mut registers = self.0;
+        // No call has this number, so that the kernel does not take the result for a call to be restarted.
+        registers.orig_rax = u64::MAX;
+        registers.rax = number.cast_unsigned();
+        registers.rip = registers.rip.wrapping_sub(SYSCALL_LENGTH);
+        Self(libc::user_regs_struct { rdi, rsi, rdx, r10, ..registers })
+    }
+
+    /// With these the call has returned this.
+    pub(crate) fn returning(&self, result: i64) -> Self {
+        Self(libc::user_regs_struct { rax: result.cast_unsigned(), orig_rax: u64::MAX, ..self.0 })
+    }
+}
+
 /// A stopped thread.
 #[derive(Debug)]
 #[must_use = "a thread that is not let go stays stopped"]
@@ -62,12 +88,34 @@ impl Stopped {
         Ok(Address(address))
     }
 
-    /// After a call: it is made once more, as if nothing had happened. `instruction` is the one behind the call.
-    pub(crate) fn call_again(&self, number: u64, instruction: u64) -> io::Result<()> {
-        // No call has this number, so that the kernel does not take the result for a call to be restarted.
-        self.set(Register::Number, u64::MAX)?;
-        self.set(Register::Result, number)?;
-        self.set(Register::Instruction, instruction.wrapping_sub(SYSCALL_LENGTH))
+    /// Writes to what was lent.
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        process_vm::write(self.0.id(), address, bytes)
+    }
+
+    /// Reads an `int` there.
+    pub(crate) fn read_number(&self, address: u64) -> io::Result<i32> {
+        process_vm::read_number(self.0.id(), address)
+    }
+
+    /// All its registers.
+    pub(crate) fn registers(&self) -> io::Result<Registers> {
+        ptrace::registers(self.0.id()).map(Registers)
+    }
+
+    /// Changes all its registers.
+    pub(crate) fn set_registers(&self, registers: &Registers) -> io::Result<()> {
+        ptrace::set_registers(self.0.id(), &registers.0)
+    }
+
+    /// The signals that it blocks, a bit each.
+    pub(crate) fn blocked_signals(&self) -> io::Result<u64> {
+        ptrace::blocked_signals(self.0.id())
+    }
+
+    /// Has it block these.
+    pub(crate) fn block_signals(&self, mask: u64) -> io::Result<()> {
+        ptrace::block_signals(self.0.id(), mask)
     }
 
     /// Goes on; with this signal, or 0.

@@ -37,6 +37,17 @@ pub(crate) fn read_string(process: u32, address: u64, limit: usize) -> io::Resul
     Err(io::Error::from(io::ErrorKind::FileTooLarge))
 }
 
+/// Reads an `int`.
+pub(crate) fn read_number(process: u32, address: u64) -> io::Result<i32> {
+    let mut bytes = [0; 4];
+    let base = usize::try_from(address).map_err(io::Error::other)?;
+    let remote = [RemoteIoVec { base, len: bytes.len() }];
+    match process_vm_readv(pid(process), &mut [IoSliceMut::new(&mut bytes)], &remote)? {
+        4 => Ok(i32::from_ne_bytes(bytes)),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
 /// Writes bytes; all of them, or an error.
 pub(crate) fn write(process: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
     let base = usize::try_from(address).map_err(io::Error::other)?;

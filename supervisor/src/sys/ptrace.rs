@@ -66,14 +66,12 @@ pub(crate) enum Until {
 pub(crate) enum Register {
     /// The number of the call (`orig_rax`).
     Number,
-    /// Its result, or, when the call is made again, its number (`rax`).
+    /// Its result (`rax`).
     Result,
     /// Its first argument (`rdi`).
     First,
     /// Its second (`rsi`).
     Second,
-    /// The next instruction (`rip`).
-    Instruction,
 }
 
 /// A system call at which a tracee has stopped.
@@ -194,10 +192,34 @@ pub(crate) fn set_register(thread: u32, register: Register, value: u64) -> io::R
         Register::Result => offset_of!(libc::user_regs_struct, rax),
         Register::First => offset_of!(libc::user_regs_struct, rdi),
         Register::Second => offset_of!(libc::user_regs_struct, rsi),
-        Register::Instruction => offset_of!(libc::user_regs_struct, rip),
     };
     // `struct user` begins with the registers (sys/user.h).
     request(libc::PTRACE_POKEUSER, thread, offset, value as usize)
+}
+
+/// All general registers (`PTRACE_GETREGS`).
+pub(crate) fn registers(thread: u32) -> io::Result<libc::user_regs_struct> {
+    let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
+    request(libc::PTRACE_GETREGS, thread, 0, registers.as_mut_ptr() as usize)?;
+    // SAFETY: all of it is integers, zeroed or filled in by the kernel.
+    Ok(unsafe { registers.assume_init() })
+}
+
+/// Changes all general registers.
+pub(crate) fn set_registers(thread: u32, registers: &libc::user_regs_struct) -> io::Result<()> {
+    request(libc::PTRACE_SETREGS, thread, 0, ptr::from_ref(registers) as usize)
+}
+
+/// The signals that are blocked, a bit each (`PTRACE_GETSIGMASK`, Linux 3.11).
+pub(crate) fn blocked_signals(thread: u32) -> io::Result<u64> {
+    let mut mask = 0_u64;
+    request(libc::PTRACE_GETSIGMASK, thread, size_of::<u64>(), (&raw mut mask) as usize)?;
+    Ok(mask)
+}
+
+/// Blocks these signals and no others.
+pub(crate) fn block_signals(thread: u32, mask: u64) -> io::Result<()> {
+    request(libc::PTRACE_SETSIGMASK, thread, size_of::<u64>(), (&raw const mask) as usize)
 }
 
 /// Asks what has happened to the tracees and children of *this thread*, without waiting. Those of other threads, such
@@ -235,8 +257,8 @@ fn understand(thread: u32, status: i32) -> Waited {
 }
 
 fn request(request: libc::c_uint, thread: u32, address: usize, data: usize) -> io::Result<()> {
-    // SAFETY: whatever a request does, it does to the other process, but for the two that are given a pointer, to a
-    // variable of theirs that is large enough.
+    // SAFETY: whatever a request does, it does to the other process, but for those that are given a pointer, to a
+    // variable of theirs that is as large as the kernel expects.
     let result = unsafe {
         libc::ptrace(
             request,

@@ -144,16 +144,13 @@ impl PtraceEngine {
                     let address = stopped.lend(stack, &path)?;
                     stopped.set(path_of(&entry).0, address.0)
                 });
-                match exchanged {
-                    Ok(()) => {
-                        self.redirected.insert(thread, Redirected { entry, _file: file });
-                        stopped.resume(Until::Syscall, 0)
-                    }
-                    Err(error) => {
-                        debug!(thread = thread.id(), %error, "a file of ours cannot be opened there");
-                        stopped.resume(self.until(), 0)
-                    }
+                if let Err(error) = exchanged {
+                    // Not made, it has failed; at its exit that is seen.
+                    debug!(thread = thread.id(), %error, "a file of ours has no path there");
+                    stopped.skip_call(-i64::from(Errno::ENOENT as i32))?;
                 }
+                self.redirected.insert(thread, Redirected { entry, file });
+                stopped.resume(Until::Syscall, 0)
             }
         }
     }

@@ -5,6 +5,7 @@
 //! ptrace(2) demands: answers of other threads reach it through [`answers`].
 
 mod answers;
+mod handover;
 mod stops;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -25,6 +26,7 @@ use crate::sys::child_bell::ChildBell;
 use crate::sys::ptrace::{self, Entry, Until, Waited};
 use crate::sys::reaped;
 use answers::Answers;
+use handover::Handover;
 
 /// What chooses the calls at which the tree stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub(crate) struct PtraceEngine {
     trapped: HashMap<Thread, Trapped>,
     /// Threads that make an open with a path of ours.
     redirected: HashMap<Thread, Redirected>,
+    /// Threads that are being given a file without a path.
+    handovers: HashMap<Thread, Handover>,
     /// Threads whose next call is made as it is.
     excused: HashSet<Thread>,
     /// Traps that nobody has been told of.
@@ -67,7 +71,7 @@ struct Trapped {
 struct Redirected {
     entry: Entry,
     /// What it opens; kept open so long.
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 impl PtraceEngine {
@@ -87,6 +91,7 @@ impl PtraceEngine {
             looks,
             trapped: HashMap::new(),
             redirected: HashMap::new(),
+            handovers: HashMap::new(),
             excused: HashSet::new(),
             ready: VecDeque::new(),
             last_id: 0,
@@ -188,6 +193,7 @@ impl PtraceEngine {
     fn forget(&mut self, thread: Thread) {
         self.trapped.remove(&thread);
         self.redirected.remove(&thread);
+        self.handovers.remove(&thread);
         self.excused.remove(&thread);
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use tracing::debug;
 
-use super::{PtraceEngine, Stops, Trapped};
+use super::{PtraceEngine, Redirected, Stops, Trapped};
 use crate::guest::filter;
 use crate::guest::notification::{Call, Notification};
 use crate::guest::privileged;
@@ -45,12 +45,17 @@ impl PtraceEngine {
 
     /// A thread in a call of ours must be met again at that call's exit, whatever stops it in between.
     fn until_for(&self, stopped: &Stopped) -> Until {
-        if self.redirected.contains_key(&stopped.thread()) { Until::Syscall } else { self.until() }
+        let thread = stopped.thread();
+        let in_ours = self.redirected.contains_key(&thread) || self.handovers.contains_key(&thread);
+        if in_ours { Until::Syscall } else { self.until() }
     }
 
     fn at_call(&mut self, stopped: Stopped) -> io::Result<()> {
         let SyscallInfo { moment, architecture, instruction, stack } = stopped.syscall()?;
         match moment {
+            Moment::Entry(_) if self.handovers.contains_key(&stopped.thread()) => {
+                stopped.resume(Until::Syscall, 0)
+            }
             Moment::Seccomp(_, data) if data != u32::from(filter::TRACE_DATA) => {
                 // A filter of the program's own, for a tracer that there is not: so says the kernel then.
                 stopped.skip_call(-i64::from(Errno::ENOSYS as i32))?;
@@ -72,7 +77,7 @@ impl PtraceEngine {
                     stopped.resume(self.until(), 0)
                 }
             }
-            Moment::Exit(result) => self.at_exit(stopped, result, instruction),
+            Moment::Exit(result) => self.at_exit(stopped, result),
             Moment::Entry(_) | Moment::None => {
                 let until = self.until_for(&stopped);
                 stopped.resume(until, 0)
@@ -96,15 +101,20 @@ impl PtraceEngine {
         Ok(())
     }
 
-    /// An open with a path of ours has been made: nobody is to notice. If it failed, it is made as it was meant.
-    fn at_exit(&mut self, stopped: Stopped, result: i64, instruction: u64) -> io::Result<()> {
-        if let Some(redirected) = self.redirected.remove(&stopped.thread()) {
-            let (register, path) = path_of(&redirected.entry);
+    /// A call of ours has been made: nobody is to notice.
+    fn at_exit(&mut self, stopped: Stopped, result: i64) -> io::Result<()> {
+        if let Some(handover) = self.handovers.remove(&stopped.thread()) {
+            return self.go_on_handing_over(stopped, handover, result);
+        }
+        if let Some(Redirected { entry, file }) = self.redirected.remove(&stopped.thread()) {
+            let (register, path) = path_of(&entry);
             stopped.set(register, path)?;
             if result < 0 {
-                debug!(thread = stopped.thread().id(), result, "a file of ours could not be opened");
-                stopped.call_again(redirected.entry.number, instruction)?;
-                self.excused.insert(stopped.thread());
+                debug!(
+                    thread = stopped.thread().id(),
+                    result, "no path leads to a file of ours; handing it over"
+                );
+                return self.hand_over(stopped, file, entry);
             }
         }
         stopped.resume(self.until(), 0)
