@@ -205,12 +205,9 @@ pub(crate) fn socket_pair() -> Result<(Descriptor, Descriptor), Errno> {
 pub(crate) fn connect(folder: &CStr, name: &str) -> Result<Descriptor, Errno> {
     let mut address = sockaddr_un { sun_family: AF_UNIX as u16, sun_path: [0; 108] };
     let path = folder.to_bytes().iter().chain(b"/").chain(name.as_bytes());
-    let mut length = 0;
-    for byte in path {
+    for (index, byte) in path.enumerate() {
         // The last byte stays 0.
-        let Some(place) = address.sun_path[..107].get_mut(length) else { return Err(EINVAL) };
-        *place = *byte as _;
-        length += 1;
+        *address.sun_path[..107].get_mut(index).ok_or(EINVAL)? = *byte as _;
     }
     let kind = (SOCK_SEQPACKET | SOCK_CLOEXEC) as usize;
     // SAFETY: no pointers.
@@ -296,7 +293,7 @@ pub(crate) fn receive<'b>(socket: &Descriptor, buffer: &'b mut [u8]) -> Result<(
     let length = restarted(|| unsafe { call(__NR_recvmsg, arguments) })?;
     let rights =
         control.header.cmsg_type == SCM_RIGHTS as c_int && control.header.cmsg_level == SOL_SOCKET as c_int;
-    let attached = |count: usize| rights && control.header.cmsg_len as usize >= rights_length(count);
+    let attached = |count: usize| rights && control.header.cmsg_len >= rights_length(count);
     let descriptor = |index: usize| attached(index + 1).then(|| Descriptor(control.descriptors[index]));
     let received = Received { first: descriptor(0), second: descriptor(1) };
     match length {

@@ -126,7 +126,7 @@ impl Handover {
                 let sent = stopped
                     .thread()
                     .copy_descriptor(second)
-                    .and_then(|socket| Socket::from(socket).send(b"!", Some(self.file.as_fd())));
+                    .and_then(|socket| Socket::from(socket).send(b"!", &[self.file.as_fd()]));
                 if let Err(error) = sent {
                     debug!(%error, "a file of ours could not be sent");
                     self.step = Step::Close { other: second, received: -1 };
