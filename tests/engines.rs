@@ -140,6 +140,13 @@ fn a_program_that_a_debugger_has_runs_under_the_other_engine() {
             let Some(outcome) = under_a_debugger(debugger, command.arg("--version")) else { continue };
             assert!(outcome.stdout.contains("curl 7."), "{debugger:?} as {who:?}: {outcome}");
 
+            // What the debugger has not looked at yet, `sonde trace` waits for.
+            let mut command = root.command(SONDE);
+            let Some(outcome) = under_a_debugger(debugger, command.args(["trace", CURL, "--version"])) else {
+                continue;
+            };
+            assert!(outcome.stdout.contains("curl 7."), "{debugger:?} as {who:?}: {outcome}");
+
             // A process has one tracer: one line says so, and the program runs as it would without us.
             let root = fixture().under(Engine::Ptrace, fixture().root(who));
             let Some(outcome) = under_a_debugger(debugger, root.command(CURL).arg("--version")) else {

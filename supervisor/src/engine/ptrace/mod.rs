@@ -10,6 +10,7 @@ mod stops;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -37,8 +38,9 @@ pub(crate) enum Stops {
     All,
 }
 
-/// The tracer of a tree. Not `Send`: its thread is the tracer.
+/// The tracer of a tree. Not `Send`: to the kernel the tracer is the thread that made it.
 pub(crate) struct PtraceEngine {
+    _thread: PhantomData<*const ()>,
     answers: Arc<Answers>,
     /// Readable when something has happened to a tracee or child.
     children: ChildBell,
@@ -84,6 +86,7 @@ impl PtraceEngine {
         let answers = Arc::new(Answers::new()?);
         ptrace::seize(thread.id())?;
         Ok(Self {
+            _thread: PhantomData,
             answers,
             children,
             stops: Stops::Filtered,
