@@ -46,6 +46,15 @@ pub struct Policy {
     broken: Option<Arc<str>>,
 }
 
+/// How much a policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Rules, those of sections among them.
+    pub rules: usize,
+    /// Sections for programs.
+    pub sections: usize,
+}
+
 impl Policy {
     /// The policy of a machine that has none: everything may be provided to everybody.
     #[must_use]
@@ -80,6 +89,13 @@ impl Policy {
     #[must_use]
     pub fn fault(&self) -> Option<&str> {
         self.broken.as_deref()
+    }
+
+    /// How much it says.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let sum = |count: fn(&File) -> usize| self.files.iter().map(|file| count(file)).sum();
+        Extent { rules: sum(|file| file.draft.rules.len()), sections: sum(|file| file.draft.sections.len()) }
     }
 
     /// Is there no rule at all?

@@ -20,9 +20,10 @@ pub fn starter() -> &'static str {
     STARTER
 }
 
-/// The narrowest policy with which a program gets these libraries: it, and nobody else, gets these, and nothing else.
+/// The narrowest policy with which a program gets these libraries, and `hosts` from the host's driver folders: it, and
+/// nobody else, gets these, and nothing else.
 #[must_use]
-pub fn starter_for(program: &str, permitted: &[Permitted]) -> String {
+pub fn starter_for(program: &str, permitted: &[Permitted], hosts: &[String]) -> String {
     let mut text = format!(
         "# The narrowest policy with which {program} runs: nothing else is provided, and nothing to other programs.\n\
          # Where others are to run as before, say `default = \"allow\"` here; the section keeps its own.\n\
@@ -42,6 +43,10 @@ pub fn starter_for(program: &str, permitted: &[Permitted]) -> String {
             "\n[[program.package]]\nrule = \"allow\"\nattribute = {attribute}\nsoname = [{}]\n",
             sonames.join(", ")
         );
+    }
+    for host in hosts {
+        let name = quoted(&escaped(host));
+        let _ = write!(text, "\n[[program.soname]]\nname = {name}\nrule = \"host-only\"\n");
     }
     text
 }

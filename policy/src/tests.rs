@@ -328,7 +328,11 @@ fn rules_that_can_never_match_are_told() {
 fn the_narrowest_policy_lets_one_program_have_what_it_has() {
     let one =
         |attribute: &str, soname: &str| Permitted { attribute: attribute.into(), soname: soname.into() };
-    let text = starter_for("/opt/app/bin/app", &[one("zlib", "libz.so.1"), one("gcc", "libstdc++.so.6")]);
+    let text = starter_for(
+        "/opt/app/bin/app",
+        &[one("zlib", "libz.so.1"), one("gcc", "libstdc++.so.6")],
+        &["libcuda.so.1".into()],
+    );
     assert_eq!(warnings(&text), [""; 0]);
     let narrow = policy(&text);
     assert_eq!(refused(&narrow, "libz.so.1", zlib()), 0);
@@ -337,7 +341,7 @@ fn the_narrowest_policy_lets_one_program_have_what_it_has() {
     assert_ne!(refused(&narrow, "libz.so.2", zlib()), 0);
     // Whatever a program is called, the policy is for it alone.
     let odd = "/opt/a \"b\"\\[c]*\t{d}/\u{7f}é";
-    let narrow = policy(&starter_for(odd, &[one("zlib", "libz.so.1")]));
+    let narrow = policy(&starter_for(odd, &[one("zlib", "libz.so.1")], &[]));
     for (program, permitted) in [(odd, true), ("/opt/a", false)] {
         let request = Request {
             program: program.as_bytes(),

@@ -87,7 +87,7 @@ fn damaged_files_are_refused_or_mean_something() {
     let (_, warnings) =
         Policy::parse("p.toml", &whole).unwrap_or_else(|errors| panic!("{}\n{whole}", errors[0]));
     assert!(warnings.is_empty(), "{}", warnings[0]);
-    for text in [whole, starter_for("/opt/ä", &[])] {
+    for text in [whole, starter_for("/opt/ä", &[], &[])] {
         for at in (0..text.len()).filter(|at| text.is_char_boundary(*at)) {
             let (before, after) = text.split_at(at);
             let rest = after.chars().next().map_or("", |letter| &after[letter.len_utf8()..]);

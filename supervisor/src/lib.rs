@@ -11,6 +11,7 @@ mod index;
 mod pipeline;
 mod plan;
 mod report;
+mod rules;
 mod serve;
 mod settings;
 mod store;

@@ -54,6 +54,9 @@ nothing is downloaded.
 
 Exit status: 0 if there is a provider for everything that was asked for, 1 if not.")]
     Find(Find),
+    /// Look after the policy: which packages may be provided to which programs
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Manage the embedded store, for machines without Nix
     #[command(subcommand)]
     Store(StoreCommand),
@@ -177,6 +180,49 @@ pub(crate) struct Find {
     #[arg(long)]
     pub(crate) json: bool,
     /// Show at most so many candidates or files of each; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Show what is wrong with policy files, and which of their rules have no effect
+    #[command(after_help = "\
+Without a FILE, those in force: /etc/sonde/policy.toml, which must belong to root and be writable by nobody
+else, and ~/.config/sonde/policy.toml. Exit status: 0 if all can be used, 1 if not.")]
+    Check {
+        /// Files to be checked
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Show what is decided about a library or a package, and every rule that takes part
+    #[command(after_help = "\
+Exit status: 0 if something may be provided, 1 if not.")]
+    Explain(Explain),
+    /// Print a policy to begin with
+    #[command(after_help = "\
+Without --for, one that permits everything, with an example of each kind of rule. With it, the narrowest one
+with which the program has what it is linked against; what it asks for at run time is to be added.")]
+    Init {
+        /// Permit what this program needs, and nothing else
+        #[arg(long = "for", value_name = "PROGRAM")]
+        program: Option<OsString>,
+    },
+}
+
+/// What to decide about.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A library, such as libz.so.1, or a package's attribute, such as zlib
+    #[arg(value_name = "SONAME|PACKAGE")]
+    pub(crate) what: String,
+    /// The program that it would be provided to
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) program: Option<OsString>,
+    /// A policy file that narrows those in force
+    #[arg(long = "policy", value_name = "FILE")]
+    pub(crate) policies: Vec<PathBuf>,
+    /// Show at most so many candidates; 0 for all
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) limit: usize,
 }

@@ -11,17 +11,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sonde_resolve::bundle::{Bundle, Files, Want};
+use sonde_resolve::bundle::{Bundle, Files, Want, Why};
 use sonde_resolve::choose::coverage::Demand;
 use sonde_resolve::choose::settle::Effort;
 
 use super::args::Find;
+use super::policy::forbidden;
 use super::{complain, exit_code, logging};
 use crate::guest::launch::Launch;
 use crate::index::Index;
 use crate::index::fitting::{AsItIs, First};
 use crate::report::find::{self, Finding, Found, Wanted};
 use crate::report::style::Paint;
+use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::store;
 use crate::sys::mapped_file::MappedFile;
@@ -64,7 +66,14 @@ fn answer(find: &Find) -> anyhow::Result<(String, bool)> {
         return Ok((text, found));
     }
     let program = find.program.as_deref().map(|name| Program::read(&index, name)).transpose()?;
-    let findings = findings(&index, &find.sonames, program.as_ref());
+    let mut findings = findings(&index, &find.sonames, program.as_ref());
+    let policy = Rules::load(&settings, &[]).policy();
+    for finding in &mut findings {
+        for candidate in &mut finding.candidates {
+            let rule = forbidden(&policy, &finding.soname, program.as_ref(), candidate);
+            candidate.forbidden = rule.map(|rule| rule.to_string());
+        }
+    }
     let text = match (find.json, &program) {
         (true, _) => find::json(&findings),
         (false, Some(program)) if findings.is_empty() => {
@@ -75,7 +84,7 @@ fn answer(find: &Find) -> anyhow::Result<(String, bool)> {
     Ok((text, findings.iter().all(Finding::is_satisfied)))
 }
 
-fn findings(index: &Index, sonames: &[String], program: Option<&Program>) -> Vec<Finding> {
+pub(super) fn findings(index: &Index, sonames: &[String], program: Option<&Program>) -> Vec<Finding> {
     let Some(program) = program else {
         return sonames.iter().map(|soname| finding(index, file_name(soname), None)).collect();
     };
@@ -89,7 +98,7 @@ fn findings(index: &Index, sonames: &[String], program: Option<&Program>) -> Vec
     asked.into_iter().map(|soname| finding(index, soname, Some(program))).collect()
 }
 
-fn finding(index: &Index, soname: &str, program: Option<&Program>) -> Finding {
+pub(super) fn finding(index: &Index, soname: &str, program: Option<&Program>) -> Finding {
     let wanted = program.map(|program| program.wanted(soname));
     let excluded = index.exclusion_of(soname);
     let found = wanted.as_ref().and_then(|wanted| wanted.found.clone());
@@ -105,15 +114,15 @@ fn finding(index: &Index, soname: &str, program: Option<&Program>) -> Finding {
 }
 
 /// The program that is asked for, with what it came with.
-struct Program {
-    path: PathBuf,
+pub(super) struct Program {
+    pub(super) path: PathBuf,
     bundle: Bundle,
     first: First,
     demands: HashMap<String, Demand>,
 }
 
 impl Program {
-    fn read(index: &Index, name: &OsStr) -> anyhow::Result<Self> {
+    pub(super) fn read(index: &Index, name: &OsStr) -> anyhow::Result<Self> {
         // A library is no command, but it can be asked about.
         let path = match Launch::prepare(name, &[]) {
             Ok(launch) => launch.path,
@@ -132,6 +141,17 @@ impl Program {
         let first = index.first_choices(missing.map(Want::soname), &AsItIs(index));
         let demands = index.demands(&bundle, &OwnFiles, &first);
         Ok(Self { path, bundle, first, demands })
+    }
+
+    /// Empty if it has none.
+    pub(super) fn build_id(&self) -> &[u8] {
+        self.bundle.members.first().and_then(|program| program.facts.build_id.as_deref()).unwrap_or_default()
+    }
+
+    /// Is it, or what came with it, linked against a library of this name?
+    pub(super) fn names(&self, soname: &str) -> bool {
+        let needed = self.bundle.wants.iter().filter(|want| want.why == Why::Needed);
+        needed.into_iter().any(|want| want.sonames.iter().any(|name| name == soname))
     }
 
     fn wanted(&self, soname: &str) -> Wanted {
@@ -162,6 +182,6 @@ impl Files for OwnFiles {
 }
 
 /// Somebody may paste a whole path from an error message.
-fn file_name(soname: &str) -> &str {
+pub(super) fn file_name(soname: &str) -> &str {
     soname.rsplit('/').next().unwrap_or(soname)
 }

@@ -5,6 +5,7 @@ mod exit_code;
 mod find;
 mod index;
 mod logging;
+mod policy;
 mod run;
 mod store;
 mod store_view;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Trace(program) => trace::trace(&program),
         Command::Index(command) => index::index(&command),
         Command::Find(find) => find::find(&find),
+        Command::Policy(command) => policy::policy(&command),
         Command::Store(command) => store::store(&command),
         Command::Supervise => supervise::supervise(),
     }

@@ -48,9 +48,10 @@ fn absent(finding: &Finding, soname: &str, paint: Paint) -> String {
 
 /// There is more to say than where it is.
 fn has_story(one: &Found) -> bool {
-    one.place.as_ref().is_some_and(|place| {
-        place.alias || place.coverage.as_ref().is_some_and(|covered| complaint(covered).is_some())
-    })
+    one.forbidden.is_some()
+        || one.place.as_ref().is_some_and(|place| {
+            place.alias || place.coverage.as_ref().is_some_and(|covered| complaint(covered).is_some())
+        })
 }
 
 fn compact(one: &Found, soname: &str, paint: Paint) -> String {
@@ -99,6 +100,9 @@ fn story(finding: &Finding, several: &[Found], limit: usize, soname: &str, paint
         let Some(place) = &one.place else { continue };
         let line = if place.chosen { paint.good(line) } else { line.clone() };
         let _ = writeln!(text, "  {line}\n{INDENT}{}", paint.dim(&one.file));
+        if let Some(rule) = &one.forbidden {
+            let _ = writeln!(text, "{INDENT}{}", paint.bad(&format!("forbidden by {rule}")));
+        }
         for reason in reasons(place) {
             let _ = writeln!(text, "{INDENT}{reason}");
         }

@@ -69,6 +69,8 @@ pub(crate) struct Found {
     /// Valid on this machine.
     pub(crate) realised: bool,
     pub(crate) database: String,
+    /// The policy's rule that forbids it.
+    pub(crate) forbidden: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) place: Option<Placed>,
 }
@@ -222,13 +224,14 @@ impl Found {
             },
             realised: StorePath::new(&store_path).is_some_and(|object| index.is_there(&object)),
             database: index.name_of(database).to_owned(),
+            forbidden: None,
             store_path,
             place: None,
         }
     }
 
     /// `zlib.out`, as `nix-locate` says it.
-    pub(super) fn package(&self) -> String {
+    pub(crate) fn package(&self) -> String {
         format!("{}.{}", self.attribute, self.output)
     }
 }

@@ -2,6 +2,7 @@
 
 mod candidates;
 pub(crate) mod databases;
+pub(crate) mod decisions;
 pub(crate) mod errors;
 pub(crate) mod event;
 pub(crate) mod find;

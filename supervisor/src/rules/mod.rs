@@ -1,0 +1,222 @@
+//! The policy in force: which files it is made of, and whether they have changed since they were read.
+//!
+//! What the files say is `sonde_policy`'s business. Here they are read, in suspicion ([`file`]); whatever goes wrong with
+//! one of them makes a policy that refuses everything and says why.
+
+mod file;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sha2::{Digest, Sha256};
+use sonde_policy::{Policy, Problem, Severity};
+use thiserror::Error;
+
+use crate::settings::Settings;
+use file::{FileError, Stamp, Whose};
+
+const FILE: &str = "policy.toml";
+
+/// The files of a policy, and what they came to when they were last read.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    files: Vec<(PathBuf, Whose)>,
+    read: RwLock<Reading>,
+}
+
+/// What the files came to.
+#[derive(Debug, Clone)]
+struct Reading {
+    policy: Arc<Policy>,
+    digest: Arc<str>,
+    stamps: Vec<Option<Stamp>>,
+}
+
+/// What is wrong with a policy.
+#[derive(Debug, Error)]
+pub(crate) enum RulesError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Mistakes in one file; there is at least one.
+    #[error("{}", summary(.0))]
+    Mistakes(Vec<Problem>),
+}
+
+/// One file, read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) path: PathBuf,
+    /// Nothing: there is no such file.
+    pub(crate) outcome: Option<Result<(Policy, Vec<Problem>), RulesError>>,
+    text: Option<String>,
+}
+
+impl Rules {
+    /// The machine's file, the user's, and those that were named on the command line.
+    pub(crate) fn load(settings: &Settings, named: &[PathBuf]) -> Self {
+        let files = files(settings, named);
+        let read = RwLock::new(Reading::of(&files));
+        Self { files, read }
+    }
+
+    /// The policy as it is now. Costs a stat(2) for each file that there could be.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.refreshed().policy
+    }
+
+    /// What tells this policy from any other, for what was decided by it and is kept: another policy has another.
+    #[allow(dead_code)] // plans, which are kept from one start to the next, are about to ask
+    pub(crate) fn digest(&self) -> Arc<str> {
+        self.refreshed().digest
+    }
+
+    fn refreshed(&self) -> Reading {
+        let stamps = stamps(&self.files);
+        let last = self.read.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if last.stamps == stamps {
+            return last;
+        }
+        let reading = Reading::of(&self.files);
+        tracing::info!(digest = %reading.digest, "the policy has changed");
+        *self.read.write().unwrap_or_else(PoisonError::into_inner) = reading.clone();
+        reading
+    }
+}
+
+impl Reading {
+    fn of(files: &[(PathBuf, Whose)]) -> Self {
+        // Before reading: what changes meanwhile is then read again.
+        let stamps = stamps(files);
+        let (mut policy, mut digest) = (Policy::allow_all(), Sha256::new());
+        for (path, whose) in files {
+            let read = read(path, *whose);
+            digest.update(format!("{} {:?}\n", path.display(), read.text.as_ref().map(String::len)));
+            digest.update(read.text.as_deref().unwrap_or_default());
+            match read.outcome {
+                None => {}
+                Some(Ok((file, _))) => policy = policy.narrowed_by(file),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the policy cannot be used");
+                    digest.update(error.to_string());
+                    let refused = format!("{error}; nothing is provided until that is put right");
+                    policy = policy.narrowed_by(Policy::broken(&refused));
+                }
+            }
+        }
+        let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { policy: Arc::new(policy), digest: digest.into(), stamps }
+    }
+}
+
+/// Reads the files in force one by one, to tell about each.
+pub(crate) fn in_force(settings: &Settings, named: &[PathBuf]) -> Vec<Read> {
+    files(settings, named).iter().map(|(path, whose)| read(path, *whose)).collect()
+}
+
+/// Reads a file that somebody is working on.
+pub(crate) fn draft(path: &Path) -> Read {
+    read(path, Whose::Command)
+}
+
+fn files(settings: &Settings, named: &[PathBuf]) -> Vec<(PathBuf, Whose)> {
+    let owners = [Whose::Machine, Whose::User];
+    let kept = settings.configuration.iter().zip(owners).map(|(folder, whose)| (folder.join(FILE), whose));
+    kept.chain(named.iter().map(|path| (path.clone(), Whose::Command))).collect()
+}
+
+fn stamps(files: &[(PathBuf, Whose)]) -> Vec<Option<Stamp>> {
+    files.iter().map(|(path, _)| Stamp::at(path)).collect()
+}
+
+fn read(path: &Path, whose: Whose) -> Read {
+    let text = file::read(path, whose);
+    let parse = |text: &str| Policy::parse(&path.display().to_string(), text).map_err(RulesError::Mistakes);
+    let (outcome, text) = match text {
+        Ok(None) => (None, None),
+        Ok(Some(text)) => (Some(parse(&text)), Some(text)),
+        Err(error) => (Some(Err(error.into())), None),
+    };
+    Read { path: path.to_owned(), outcome, text }
+}
+
+/// The first mistake, and how many more there are: one line.
+fn summary(problems: &[Problem]) -> String {
+    let mut errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let first = errors.next().map_or_else(String::new, Problem::summary);
+    match errors.count() {
+        0 => first,
+        more => format!("{first} (and {more} more: `sonde policy check`)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sonde_policy::{Decision, Package, Request, Source};
+    use std::fs;
+
+    const ALLOW: &str = "version = 1\ndefault = 'allow'\n";
+
+    fn decide(rules: &Rules) -> Decision {
+        let package = Package { attribute: "zlib", output: "out", store_path: "/nix/store/x-zlib" };
+        let (program, soname, source) = (b"/opt/app", b"libz.so.1", Source::Needed);
+        rules.policy().decide(&Request { program, soname, package, source })
+    }
+
+    /// Rules of a user, on a machine without any.
+    fn rules(folder: &Path, named: &[PathBuf]) -> Rules {
+        let configuration = vec![folder.join("none"), folder.to_owned()];
+        Rules::load(&Settings { configuration, ..Settings::from_environment() }, named)
+    }
+
+    #[test]
+    fn a_file_that_changes_counts_at_the_next_question() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let rules = rules(folder.path(), &[]);
+        assert!(rules.policy().is_allow_all());
+        let none = rules.digest();
+        fs::write(&path, "version = 1\ndefault = 'deny'\n").unwrap();
+        assert_ne!(decide(&rules), Decision::Provide);
+        let deny = rules.digest();
+        fs::write(&path, ALLOW).unwrap();
+        assert_eq!(decide(&rules), Decision::Provide);
+        let allow = rules.digest();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(decide(&rules), Decision::Provide);
+        assert_eq!(rules.digest(), none, "the same policy, the same digest");
+        assert!(none != deny && deny != allow && allow != none);
+    }
+
+    #[test]
+    fn whatever_goes_wrong_refuses_everything_and_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let rules = rules(folder.path(), &[]);
+        for (text, why) in [
+            (&b"version = 1\ndefualt = 'deny'\n"[..], "policy.toml:2:1: unknown key `defualt`"),
+            (b"\xff", "policy.toml:1: is no UTF-8 text"),
+            (b"", "policy.toml:1:1: a policy must have `version`"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let Decision::Refuse { rule } = decide(&rules) else { panic!("{why}") };
+            assert!(rule.contains(why) && rule.contains("nothing is provided"), "{rule}");
+            assert!(!rule.contains('\n'), "{rule}");
+        }
+        fs::remove_file(&path).unwrap();
+        let missing = folder.path().join("missing.toml");
+        let named = Rules::load(&Settings::from_environment(), &[missing]);
+        assert!(matches!(decide(&named), Decision::Refuse { rule } if rule.contains("missing.toml")));
+    }
+
+    #[test]
+    fn a_named_file_narrows_the_users() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = folder.path().join("named.toml");
+        fs::write(folder.path().join(FILE), ALLOW).unwrap();
+        fs::write(&named, format!("{ALLOW}[[package]]\nrule = 'deny'\nattribute = 'z*'\n")).unwrap();
+        let rules = rules(folder.path(), std::slice::from_ref(&named));
+        let Decision::Refuse { rule } = decide(&rules) else { panic!("it is provided") };
+        assert!(rule.contains("named.toml:3: deny package attribute = \"z*\""), "{rule}");
+    }
+}
