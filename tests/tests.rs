@@ -15,6 +15,7 @@
 //! - `shim`: the shim as a command, and without a supervisor
 //! - `filters`: programs that use seccomp themselves
 //! - `find`: who has a library, who would be chosen, and why
+//! - `policy`: whether a policy is sound, what it decides and why, and whose file is believed
 //! - `index`: importing, fetching, ordering and removing databases
 //! - `mount`: the embedded store as `/nix/store` of one program
 //! - `store`: the embedded store by its commands
@@ -40,6 +41,7 @@ mod index;
 mod loading;
 mod mount;
 mod nixos_module;
+mod policy;
 mod programs;
 mod raised;
 mod refusals;
