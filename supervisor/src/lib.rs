@@ -2,7 +2,7 @@
 //! loader does not find.
 //!
 //! `docs/architecture.md` is the map. Dependencies point one way: `cli → serve → engine → pipeline → {plan, store,
-//! report} → guest → sys`. The binary is the only user of this library, and [`main`] its only door.
+//! report} → guest → rules → sys`. The binary is the only user of this library, and [`main`] its only door.
 
 mod cli;
 mod engine;

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::Arc;
 
 use sonde_policy::{Circumstances, Package, Permitted, Policy, Request, Source, starter, starter_for};
 
@@ -75,8 +74,9 @@ fn explained(explain: &Explain) -> anyhow::Result<(String, bool)> {
     index.problems().iter().for_each(|problem| complain(problem));
     let program = explain.program.as_deref().map(|name| Program::read(&index, name)).transpose()?;
     let what = file_name(&explain.what);
-    let asked = asked(what, program.as_ref(), &policy);
+    let mut asked = asked(what, program.as_ref(), &policy);
     let named = finding(&index, what, program.as_ref());
+    asked.excluded = named.excluded.as_ref().map(|excluded| excluded.reason.clone());
     let judge = |found: Found| judged(&policy, &asked, program.as_ref(), found);
     let all: Vec<Judged> = match (named.candidates.is_empty(), named.excluded) {
         (false, _) => named.candidates.into_iter().map(judge).collect(),
@@ -101,6 +101,7 @@ fn asked(what: &str, program: Option<&Program>, policy: &Policy) -> Asked {
         what: what.to_owned(),
         program: program.map(|program| program.path.display().to_string()),
         at_run_time: program.is_some_and(|program| source(program, what) == Source::Runtime),
+        excluded: None,
         fault: policy.fault().map(str::to_owned),
         pin: policy.pin_of(&who, what.as_bytes()).map(str::to_owned),
         host_only: policy.host_only(&who, what.as_bytes()),

@@ -17,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) what: String,
     /// The program it is asked for, if it was named.
     pub(crate) program: Option<String>,
+    /// Why no package may provide it, whatever the policy says.
+    pub(crate) excluded: Option<String>,
     /// The program does not name it, so it can only be asked for at run time.
     pub(crate) at_run_time: bool,
     /// Why everything is refused.
@@ -93,7 +95,8 @@ pub(crate) fn explanation(asked: &Asked, all: &[Judged], limit: usize) -> String
             Decision::Provide => "the host's driver folders may have it".to_owned(),
             Decision::Refuse { rule } => format!("and the host's driver folders may not provide it: {rule}"),
         };
-        let _ = writeln!(text, "{INDENT}no package has a library or an attribute of this name; {host}");
+        let nobody = "no package has a library or an attribute of this name";
+        let _ = writeln!(text, "{INDENT}{}; {host}", asked.excluded.as_deref().unwrap_or(nobody));
     }
     for judged in all.iter().take(if limit == 0 { usize::MAX } else { limit }) {
         text += &one(asked, judged);
