@@ -157,5 +157,8 @@ fn the_machines_file_is_believed_if_it_is_roots_alone_and_narrows_everybodys() {
             refused.stdout.contains(words) && refused.stdout.contains("nothing is provided"),
             "{refused}"
         );
+        let checked = sonde(&root, &["policy", "check", "/etc/sonde/policy.toml"]);
+        assert_eq!(checked.code(), Some(1), "{checked}");
+        assert!(checked.stdout.contains(words), "{checked}");
     }
 }

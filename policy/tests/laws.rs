@@ -183,7 +183,7 @@ fn at_most(narrow: [bool; 4], wide: [bool; 4]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
     #[test]
     fn adding_a_deny_never_permits_more(text in text(), deny in deny(), question in question()) {
@@ -195,6 +195,16 @@ proptest! {
             (narrow[2], wide[2]) = (false, false);
         }
         prop_assert!(at_most(narrow, wide), "{}", more.toml());
+    }
+
+    #[test]
+    fn a_deny_that_nothing_more_specific_answers_holds(text in text(), question in question()) {
+        let mut more = text.clone();
+        more.pieces.retain(|(section, ..)| section.is_none());
+        more.sections.clear();
+        more.pieces.push((None, "package", "rule = 'deny'\nattribute = '*'\n".to_owned()));
+        let decisions = question.decisions(&more.policy());
+        prop_assert_eq!([decisions[0], decisions[1], decisions[3]], [false; 3], "{}", more.toml());
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn many_rules() -> String {
     for at in 0..100 {
         let _ =
             write!(text, "[[program]]\npath = '/opt/vendor{at}/**'\n[[program.package]]\nrule = 'allow'\n");
-        let _ = write!(text, "attribute = 'set{at}.*'\n");
+        let _ = writeln!(text, "attribute = 'set{at}.*'");
     }
     text
 }

@@ -45,9 +45,10 @@ pub(crate) fn policy(command: &PolicyCommand) -> ExitCode {
 
 /// A policy's faults, and what it consists of.
 fn check(files: &[PathBuf]) -> (String, bool) {
+    let settings = Settings::from_environment();
     let all = match files {
-        [] => rules::in_force(&Settings::from_environment(), &[]),
-        files => files.iter().map(|file| rules::draft(file)).collect(),
+        [] => rules::in_force(&settings),
+        files => files.iter().map(|file| rules::named(&settings, file)).collect(),
     };
     let (mut text, mut sound) = (String::new(), true);
     for read in all {

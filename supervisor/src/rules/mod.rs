@@ -1,6 +1,6 @@
 //! The policy in force: which files it is made of, and whether they have changed since they were read.
 //!
-//! What the files say is `sonde_policy`'s business. Here they are read, in suspicion ([`file`]); whatever goes wrong with
+//! What the files say is `sonde_policy`'s business. Here they are read, in suspicion ([`mod@file`]); whatever goes wrong with
 //! one of them makes a policy that refuses everything and says why.
 
 mod file;
@@ -109,13 +109,14 @@ impl Reading {
 }
 
 /// Reads the files in force one by one, to tell about each.
-pub(crate) fn in_force(settings: &Settings, named: &[PathBuf]) -> Vec<Read> {
-    files(settings, named).iter().map(|(path, whose)| read(path, *whose)).collect()
+pub(crate) fn in_force(settings: &Settings) -> Vec<Read> {
+    files(settings, &[]).iter().map(|(path, whose)| read(path, *whose)).collect()
 }
 
-/// Reads a file that somebody is working on.
-pub(crate) fn draft(path: &Path) -> Read {
-    read(path, Whose::Command)
+/// Reads a file that somebody is working on. One that is in force is judged as such.
+pub(crate) fn named(settings: &Settings, path: &Path) -> Read {
+    let known = files(settings, &[]).into_iter().find(|(other, _)| other == path && other.exists());
+    read(path, known.map_or(Whose::Command, |(_, whose)| whose))
 }
 
 fn files(settings: &Settings, named: &[PathBuf]) -> Vec<(PathBuf, Whose)> {
