@@ -52,6 +52,8 @@ pub(crate) fn compile(pattern: &str, names: Names) -> Result<Glob, String> {
 #[derive(Debug, Clone)]
 pub(crate) struct Patterns {
     words: HashMap<Box<[u8]>, Vec<usize>>,
+    /// `/opt/vendor/**`, the commonest glob of paths, without its end.
+    folders: HashMap<Box<[u8]>, Vec<usize>>,
     globs: GlobSet,
     /// Whose the glob of an index is.
     owners: Vec<usize>,
@@ -62,18 +64,29 @@ pub(crate) struct Patterns {
 pub(crate) struct Collector {
     names: Names,
     words: HashMap<Box<[u8]>, Vec<usize>>,
+    folders: HashMap<Box<[u8]>, Vec<usize>>,
     globs: GlobSetBuilder,
     owners: Vec<usize>,
 }
 
 impl Collector {
     pub(crate) fn of(names: Names) -> Self {
-        Self { names, words: HashMap::new(), globs: GlobSetBuilder::new(), owners: Vec::new() }
+        Self {
+            names,
+            words: HashMap::new(),
+            folders: HashMap::new(),
+            globs: GlobSetBuilder::new(),
+            owners: Vec::new(),
+        }
     }
 
     /// Adds a pattern that [`compile`] has accepted.
     pub(crate) fn add(&mut self, pattern: &str, owner: usize) -> Result<(), String> {
-        if is_glob(pattern) {
+        let folder =
+            pattern.strip_suffix("/**").filter(|folder| self.names == Names::Paths && !is_glob(folder));
+        if let Some(folder) = folder {
+            self.folders.entry(folder.as_bytes().into()).or_default().push(owner);
+        } else if is_glob(pattern) {
             self.globs.add(compile(pattern, self.names)?);
             self.owners.push(owner);
         } else {
@@ -84,7 +97,7 @@ impl Collector {
 
     pub(crate) fn finish(self) -> Result<Patterns, String> {
         let globs = self.globs.build().map_err(|error| error.kind().to_string())?;
-        Ok(Patterns { words: self.words, globs, owners: self.owners })
+        Ok(Patterns { words: self.words, folders: self.folders, globs, owners: self.owners })
     }
 }
 
@@ -100,6 +113,7 @@ impl Patterns {
     pub(crate) fn owners_of(&self, name: &[u8], owners: &mut Vec<usize>) {
         let before = owners.len();
         owners.extend(self.words.get(name).into_iter().flatten());
+        owners.extend(self.folders_above(name).flatten());
         if !self.globs.is_empty() {
             let mut matching = Vec::new();
             self.globs.matches_candidate_into(&Candidate::from_bytes(name), &mut matching);
@@ -118,9 +132,17 @@ impl Patterns {
         }
     }
 
+    /// The owners of each folder that a path lies in.
+    fn folders_above(&self, path: &[u8]) -> impl Iterator<Item = &Vec<usize>> {
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let folders = slashes.take_while(|_| !self.folders.is_empty());
+        folders.filter_map(|(at, _)| self.folders.get(path.get(..at)?))
+    }
+
     /// Does any of them match a name?
     pub(crate) fn matches(&self, name: &[u8]) -> bool {
         self.words.contains_key(name)
+            || self.folders_above(name).next().is_some()
             || (!self.globs.is_empty() && self.globs.is_match_candidate(&Candidate::from_bytes(name)))
     }
 }
@@ -142,7 +164,17 @@ mod tests {
         assert!(matches("/opt/**", Names::Paths, "/opt/a/b/c"));
         assert!(matches("/opt/*/bin/*", Names::Paths, "/opt/a/bin/x"));
         assert!(!matches("/opt/*", Names::Paths, "/opt/a/b"));
-        assert!(!matches("/opt/**", Names::Paths, "/optional/a"));
+        assert!(
+            !matches("/opt/**", Names::Paths, "/optional/a") && !matches("/opt/**", Names::Paths, "/opt")
+        );
+        assert!(matches("/**", Names::Paths, "/a/b") && !matches("a/**", Names::Words, "a.b"));
+        // What is looked up in another way means the same as the glob.
+        for (pattern, path) in
+            [("/opt/**", "/opt/"), ("/opt/**", "/opt/a"), ("/**", "/"), ("/a/**", "/b/a/c")]
+        {
+            let glob = compile(pattern, Names::Paths).unwrap().compile_matcher();
+            assert_eq!(matches(pattern, Names::Paths, path), glob.is_match(path), "{pattern} {path}");
+        }
         assert!(matches("zlib", Names::Words, "zlib") && !matches("zlib", Names::Words, "zlib2"));
         assert!(!matches("*", Names::Paths, "/a/b") && matches("**", Names::Paths, "/a/b"));
     }
