@@ -5,6 +5,7 @@
 //! - `loading`: `dlopen`, from threads, forked children, under signals, by absolute path
 //! - `children`: fork, vfork and exec of foreign, Nix-built and missing programs
 //! - `containers`: sandboxes inside of a tree and around one
+//! - `nix_built`: programs that were built by Nix, and their children, load foreign libraries
 //! - `ends`: exit statuses, signals, pipes, and the end of the supervisor
 //! - `trees`: crowds, exec in threads, stops, debuggers and core dumps, under every engine
 //! - `engines`: which engine is taken, and that the tree does not notice
@@ -40,6 +41,7 @@ mod identity;
 mod index;
 mod loading;
 mod mount;
+mod nix_built;
 mod nixos_module;
 mod policy;
 mod programs;

@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::Engine;
 use crate::guest::notification::{Call, Notification, Responder};
-use crate::guest::remote::Thread;
+use crate::guest::remote::{Address, Thread};
 use crate::sys::ledger::{Ledger, Trap};
 use crate::sys::seccomp_notify::Listener;
 
@@ -47,7 +47,8 @@ impl Engine for SeccompEngine {
     fn next(&mut self) -> io::Result<Option<Notification>> {
         let Some(trap) = self.trap()? else { return Ok(None) };
         let call = Call::from_registers(trap.syscall, &trap.arguments);
-        Ok(Some(Notification::new(self.listener.clone(), trap.id, Thread::new(trap.thread), call)))
+        let (thread, instruction) = (Thread::new(trap.thread), Address(trap.instruction));
+        Ok(Some(Notification::new(self.listener.clone(), trap.id, thread, call, instruction)))
     }
 }
 

@@ -82,12 +82,24 @@ pub(crate) struct Notification {
     id: u64,
     thread: Option<Thread>,
     call: Call,
+    instruction: Address,
     answered: bool,
 }
 
 impl Notification {
-    pub(crate) fn new(responder: Arc<dyn Responder>, id: u64, thread: Option<Thread>, call: Call) -> Self {
-        Self { responder, id, thread, call, answered: false }
+    pub(crate) fn new(
+        responder: Arc<dyn Responder>,
+        id: u64,
+        thread: Option<Thread>,
+        call: Call,
+        instruction: Address,
+    ) -> Self {
+        Self { responder, id, thread, call, instruction, answered: false }
+    }
+
+    /// The instruction that made the call.
+    pub(crate) fn instruction(&self) -> Address {
+        self.instruction
     }
 
     /// What was called.
@@ -226,7 +238,7 @@ mod tests {
     fn with(recorder: Recorder, use_it: impl FnOnce(Notification)) -> Vec<String> {
         let recorder = Arc::new(recorder);
         let call = Call::Open { path: Address(1), close_on_exec: true };
-        use_it(Notification::new(recorder.clone(), 1, None, call));
+        use_it(Notification::new(recorder.clone(), 1, None, call, Address(0)));
         recorder.answers.lock().unwrap().clone()
     }
 
@@ -254,7 +266,9 @@ mod tests {
         let recorder = Arc::new(Recorder { wants_offers, ..Recorder::default() });
         let this = Thread::new(std::process::id());
         let connected =
-            Notification::new(recorder.clone(), 1, this, Call::Supervisor { offered }).connect().is_some();
+            Notification::new(recorder.clone(), 1, this, Call::Supervisor { offered }, Address(0))
+                .connect()
+                .is_some();
         let answers = recorder.answers.lock().unwrap().clone();
         (answers, connected)
     }

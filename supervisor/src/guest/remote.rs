@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -104,6 +105,29 @@ impl Thread {
     /// Its file system: root and working directory may be others than ours.
     pub(crate) fn root(self) -> io::Result<GuestRoot> {
         File::open(self.proc("root")).map(|root| GuestRoot(root.into()))
+    }
+
+    /// The part of its loader that this instruction belongs to, and where the loader lies in its root. `None` for any
+    /// other instruction. The kernel tells a program where it has put the loader (`AT_BASE`, getauxval(3)).
+    pub(crate) fn loader_at(self, instruction: Address) -> Option<(Range<u64>, PathBuf)> {
+        const AT_BASE: u64 = 7; // linux/auxvec.h
+        let auxiliary = fs::read(self.proc("auxv")).ok()?;
+        let (pairs, _) = auxiliary.as_chunks::<16>();
+        let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).ok();
+        let base = pairs.iter().find(|pair| word(&pair[..8]) == Some(AT_BASE))?;
+        let base = word(&base[8..])?;
+        let maps = fs::read_to_string(self.proc("maps")).ok()?;
+        let mapping = |address: u64| {
+            maps.lines().find_map(|line| {
+                let (range, rest) = line.split_once(' ')?;
+                let (start, end) = range.split_once('-')?;
+                let range = u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?;
+                let path = rest.find('/').map(|at| &rest[at..])?;
+                range.contains(&address).then_some((range, path))
+            })
+        };
+        let (range, path) = mapping(instruction.0)?;
+        (mapping(base)?.1 == path).then(|| (range, path.into()))
     }
 
     /// A copy of its standard error.

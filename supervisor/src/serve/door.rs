@@ -27,7 +27,7 @@ const BACKLOG: i32 = 128;
 
 /// What a supervisor reads of its environment, and the store's helpers of theirs: a program that says something else is
 /// to be served by another one.
-const PLACES: [&str; 17] = [
+const PLACES: [&str; 21] = [
     "HOME",
     "XDG_CACHE_HOME",
     "XDG_CONFIG_HOME",
@@ -36,13 +36,17 @@ const PLACES: [&str; 17] = [
     "NIX_REMOTE",
     "NIX_CONF_DIR",
     "NIX_CONFIG",
+    "NIX_PATH",
     "NIX_USER_CONF_FILES",
     "NIX_SSL_CERT_FILE",
     "SSL_CERT_FILE",
     "http_proxy",
     "https_proxy",
+    "HTTPS_PROXY",
     "all_proxy",
+    "ALL_PROXY",
     "no_proxy",
+    "NO_PROXY",
     "SONDE_LOG",
     "SONDE_OFFLINE",
 ];

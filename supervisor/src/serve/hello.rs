@@ -130,14 +130,16 @@ impl Greeting<'_> {
             // The program is not there yet: until it is, its terminal may show how a download gets on.
             let stderr = thread.standard_error().ok();
             let progress = progress::shown(stderr, &guest.path.to_string_lossy(), tree.notify);
-            let provision = admit(&tree, &guest, &*progress)?;
-            Ok((tree, config, provision))
+            let admitted = admit(&tree, &guest, &*progress)?;
+            Ok((tree, config, admitted))
         });
-        let (tree, config, provision) = tree.or_else(|error| refuse(socket, error))?;
+        let (tree, config, Admitted { provision, built_by_nix }) =
+            tree.or_else(|error| refuse(socket, error))?;
         let attempts = config.attempts(guest.wish, tree.features);
         let (no_new_privs, program, line) = (config.no_new_privs, &*guest.path, self.line);
+        let provision = &*provision;
         let newcomer =
-            Newcomer { socket, thread, tree: &tree, program, provision: &provision, no_new_privs, line };
+            Newcomer { socket, thread, tree: &tree, program, provision, no_new_privs, line, built_by_nix };
         let engine = newcomer.join(attempts)?;
         Ok((tree, engine))
     }
@@ -150,8 +152,8 @@ pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Resu
     if !tree.files.are_elsewhere() && !guest.root.shares(Path::new(store::STORE)) {
         return refuse(socket, HelloError::OtherStore(guest.path));
     }
-    let provision = admit(tree, &guest, &NoProgress).or_else(|error| refuse(socket, error))?;
-    send_welcome(tree, socket, &provision)?;
+    let admitted = admit(tree, &guest, &NoProgress).or_else(|error| refuse(socket, error))?;
+    send_welcome(tree, socket, &admitted.provision)?;
     receive_listener(socket).map(drop)
 }
 
@@ -208,9 +210,16 @@ fn found_tree(
     Ok((tree, config))
 }
 
+/// A program that may start.
+struct Admitted {
+    provision: Arc<Provision>,
+    built_by_nix: bool,
+}
+
 /// Chooses the loader and everything that the program is known to need, and has it realised.
-fn admit(tree: &Tree, guest: &Guest, progress: &dyn Progress) -> Result<Arc<Provision>, HelloError> {
+fn admit(tree: &Tree, guest: &Guest, progress: &dyn Progress) -> Result<Admitted, HelloError> {
     let own = own_loader(tree, guest)?;
+    let built_by_nix = own.is_some();
     let foreign = if own.is_none() { Some(tree.index.loader().ok_or(HelloError::NoLoader)?) } else { None };
     let first = foreign.iter().map(|choice| choice.object.clone()).collect();
     let mut supply = TreeSupply::new(tree, first, progress);
@@ -233,7 +242,7 @@ fn admit(tree: &Tree, guest: &Guest, progress: &dyn Progress) -> Result<Arc<Prov
         (None, None) => return Err(HelloError::NoLoader),
     };
     tree.learn(&guest.path, closure, &provision);
-    Ok(provision)
+    Ok(Admitted { provision, built_by_nix })
 }
 
 /// A program built by Nix names a loader in the store: it runs under that one.
@@ -247,7 +256,7 @@ fn own_loader(tree: &Tree, guest: &Guest) -> Result<Option<Arc<Provision>>, Hell
     Ok(None)
 }
 
-fn provide_loader(
+pub(super) fn provide_loader(
     tree: &Tree,
     path: &Path,
     open: impl FnOnce() -> io::Result<File>,

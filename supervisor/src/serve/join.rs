@@ -14,7 +14,7 @@ use super::provision::Provision;
 use super::tree::Tree;
 use crate::engine::choose::{Attempt, Attempts};
 use crate::engine::{Engine, PtraceEngine, SeccompEngine, Stops};
-use crate::guest::filter::{self, Told};
+use crate::guest::filter::{Scope, Told};
 use crate::guest::remote::Thread;
 use crate::sys::ledger::Ledger;
 use crate::sys::scm_rights::Socket;
@@ -29,6 +29,8 @@ pub(super) struct Newcomer<'a> {
     /// May it get `no_new_privs`?
     pub(super) no_new_privs: bool,
     pub(super) line: &'a Line,
+    /// It has its own loader, in the store.
+    pub(super) built_by_nix: bool,
 }
 
 impl Newcomer<'_> {
@@ -73,9 +75,7 @@ impl Newcomer<'_> {
         self.welcome(Kind::Ptrace, None)?;
         self.meanwhile();
         receive_listener(self.socket)?;
-        let looks = self.looks();
-        let mut engine =
-            PtraceEngine::seize(self.thread, self.tree.range.clone(), looks).map_err(HelloError::Trace)?;
+        let mut engine = PtraceEngine::seize(self.thread, self.scope()).map_err(HelloError::Trace)?;
         say(self.socket, Answer::Proceed, &[])?;
         engine.attend_until(self.socket.as_fd())?;
         match receive_listener(self.socket) {
@@ -97,7 +97,7 @@ impl Newcomer<'_> {
     /// The loader goes with each welcome; a shim that has mapped it already closes it.
     fn welcome(&self, engine: Kind, keeper: Option<&Socket>) -> Result<(), HelloError> {
         let told = if engine == Kind::Seccomp { Told::Listener } else { Told::Tracer };
-        let filter = filter::narrow(&self.tree.range, self.looks(), told);
+        let filter = self.scope().filter(told);
         let welcome = Answer::Welcome(Welcome {
             loader_base: self.tree.range.start,
             engine,
@@ -117,10 +117,15 @@ impl Newcomer<'_> {
         self.tree.index.release();
     }
 
-    /// Must a `stat` of the loader be answered? Of its cache, and of folders that lie elsewhere: glibc remembers which ones
-    /// of a search path exist.
-    fn looks(&self) -> bool {
-        self.provision.loader.looks_at_cache || self.tree.files.are_elsewhere()
+    /// What the engine is to trap.
+    fn scope(&self) -> Scope {
+        Scope {
+            loader: self.tree.range.clone(),
+            // Of its cache, and of folders that lie elsewhere: glibc remembers which ones of a search path exist.
+            looks: self.provision.loader.looks_at_cache || self.tree.files.are_elsewhere(),
+            // Whatever a program that was built by Nix starts, the kernel starts under a loader that has been nowhere yet.
+            wide: self.built_by_nix,
+        }
     }
 }
 

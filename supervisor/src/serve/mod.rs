@@ -11,6 +11,7 @@ mod pool;
 mod provision;
 mod record;
 mod shared;
+mod strangers;
 mod supply;
 mod tree;
 mod witness;

@@ -19,6 +19,7 @@ use super::pool::{Job, Pool};
 use super::provision::{Provision, Provisions};
 use super::record::{Record, Special};
 use super::shared::{Shared, SharedError};
+use super::strangers::{Caller, Strangers};
 use super::witness::Witness;
 use crate::guest::notification::{Call, Notification};
 use crate::guest::remote::{Address, Thread};
@@ -67,6 +68,7 @@ pub(crate) struct Tree {
     pub(super) provisions: Provisions,
     /// Folders that are in a search path of a program of the tree, or have been searched.
     searched: RwLock<HashSet<PathBuf>>,
+    strangers: Strangers,
     custody: OnceLock<Custody>,
     /// What the served cache knows; worked out when it is first asked, which few programs make necessary.
     served: OnceLock<HashSet<String>>,
@@ -96,6 +98,7 @@ impl Tree {
             files,
             program,
             searched: RwLock::default(),
+            strangers: Strangers::default(),
             custody: OnceLock::new(),
             served: OnceLock::new(),
         })
@@ -187,8 +190,27 @@ impl Tree {
                 }
             }
             Call::Stat { path, buffer } => self.describe(notification, path, buffer),
+            Call::Open { .. } if !self.is_by_a_loader(&notification) => notification.let_through(),
             Call::Open { path, .. } => self.open(notification, path, pool),
             Call::Other => notification.let_through(),
+        }
+    }
+
+    /// Only a loader is served: the tree's, or one that the kernel has started a process under.
+    fn is_by_a_loader(&self, notification: &Notification) -> bool {
+        let (instruction, Some(thread)) = (notification.instruction(), notification.thread()) else {
+            return true; // whose memory cannot be read either
+        };
+        if self.range.contains(&instruction.0) {
+            return true;
+        }
+        match self.strangers.caller(thread, instruction) {
+            Caller::Loader => true,
+            Caller::Other => false,
+            Caller::NewLoader(path) => {
+                let met = hello::provide_loader(self, &path, || self.files.open(&path));
+                met.inspect_err(|error| debug!(%error, "a loader cannot be read")).is_ok()
+            }
         }
     }
 

@@ -83,7 +83,7 @@ impl Store for NixStore {
         arguments.extend(paths.iter().map(|path| OsStr::new(path.as_str())));
         // --indirect is assumed since Nix 2.4, and needed before.
         arguments.extend([OsStr::new("--add-root"), root.as_os_str(), OsStr::new("--indirect")]);
-        command::run(program, arguments).map(drop)
+        command::run_persistently(program, &arguments).map(drop)
     }
 }
 
@@ -136,6 +136,16 @@ mod tests {
         let gone = NixStore::new(Some("/no/such/nix-store".into()), Limits::default(), None);
         let error = gone.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap_err().to_string();
         assert!(error.contains("/no/such/nix-store"), "{error}");
+    }
+
+    #[test]
+    fn a_refusal_that_passes_is_not_the_last_word() {
+        let (folder, store) = fake(
+            "n=$(cat \"$0.count\" 2>/dev/null); echo x$n >\"$0.count\"; case $n in xx) exit 0;; \
+             *) echo 'error: executing SQLite statement: database is busy' >&2; exit 1;; esac",
+        );
+        store.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("nix-store.count")).unwrap(), "xxx\n");
     }
 
     #[test]

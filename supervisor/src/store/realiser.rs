@@ -145,9 +145,11 @@ impl<W> Realiser<W> {
         // A path is rooted once in a plan, so its name is free.
         let root = self.roots.join(first.base_name());
         // Whoever waits must be told even if the store panics.
-        catch_unwind(AssertUnwindSafe(|| self.store.realise(paths, &root, progress))).unwrap_or_else(|_| {
+        let realised = catch_unwind(AssertUnwindSafe(|| self.store.realise(paths, &root, progress)));
+        let realised = realised.unwrap_or_else(|_| {
             Err(StoreError::Refused("the store failed unexpectedly; please report this".into()))
-        })
+        });
+        realised.inspect_err(|error| tracing::warn!(%first, %error, "not realised"))
     }
 
     /// Records a result unless somebody else is at the same path: then it is theirs to conclude.

@@ -36,7 +36,8 @@ pub(crate) struct Trap {
     /// Number of the system call on x86-64.
     pub(crate) syscall: i32,
     architecture: u32,
-    instruction_pointer: u64,
+    /// Where it was made.
+    pub(crate) instruction: u64,
     pub(crate) arguments: [u64; 6],
 }
 

@@ -11,7 +11,6 @@ mod stops;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::debug;
 
 use super::Engine;
+use crate::guest::filter::Scope;
 use crate::guest::notification::Notification;
 use crate::guest::remote::Thread;
 use crate::guest::stopped::Stopped;
@@ -45,9 +45,8 @@ pub(crate) struct PtraceEngine {
     /// Readable when something has happened to a tracee or child.
     children: ChildBell,
     stops: Stops,
-    /// Where the tree's loaders are, and whether they look at their cache: what the filter would know.
-    loader: Range<u64>,
-    looks: bool,
+    /// What the filter would know.
+    scope: Scope,
     /// Threads that wait for an answer.
     trapped: HashMap<Thread, Trapped>,
     /// Threads that make an open with a path of ours.
@@ -81,7 +80,7 @@ impl PtraceEngine {
     ///
     /// # Errors
     /// `EPERM`: it is traced by somebody else, or Yama or a security module forbids it. `ESRCH`: it is gone.
-    pub(crate) fn seize(thread: Thread, loader: Range<u64>, looks: bool) -> io::Result<Self> {
+    pub(crate) fn seize(thread: Thread, scope: Scope) -> io::Result<Self> {
         let children = ChildBell::new()?;
         let answers = Arc::new(Answers::new()?);
         ptrace::seize(thread.id())?;
@@ -90,8 +89,7 @@ impl PtraceEngine {
             answers,
             children,
             stops: Stops::Filtered,
-            loader,
-            looks,
+            scope,
             trapped: HashMap::new(),
             redirected: HashMap::new(),
             handovers: HashMap::new(),

@@ -11,7 +11,7 @@ use super::{PtraceEngine, Redirected, Stops, Trapped};
 use crate::guest::filter;
 use crate::guest::notification::{Call, Notification};
 use crate::guest::privileged;
-use crate::guest::remote::Thread;
+use crate::guest::remote::{Address, Thread};
 use crate::guest::stopped::Stopped;
 use crate::sys::ptrace::{Entry, Moment, Register, Stop, SyscallInfo, Until, X86_64};
 
@@ -61,11 +61,10 @@ impl PtraceEngine {
                 stopped.skip_call(-i64::from(Errno::ENOSYS as i32))?;
                 stopped.resume(self.until(), 0)
             }
-            Moment::Seccomp(entry, _) => self.trap(stopped, entry, stack),
+            Moment::Seccomp(entry, _) => self.trap(stopped, entry, instruction, stack),
             Moment::Entry(entry) if self.stops == Stops::All && architecture == X86_64 => {
-                let first = entry.arguments[0];
-                if filter::wants(&self.loader, self.looks, entry.number, instruction, first) {
-                    self.trap(stopped, entry, stack)
+                if self.scope.wants(entry.number, instruction, &entry.arguments) {
+                    self.trap(stopped, entry, instruction, stack)
                 } else if privileged::is_raised(stopped.thread(), entry.number, &entry.arguments) {
                     // Under a tracer the program would not get what it is for. It is none that we could serve.
                     debug!(
@@ -86,7 +85,7 @@ impl PtraceEngine {
     }
 
     /// The loader, or a shim, waits for an answer.
-    fn trap(&mut self, stopped: Stopped, entry: Entry, stack: u64) -> io::Result<()> {
+    fn trap(&mut self, stopped: Stopped, entry: Entry, instruction: u64, stack: u64) -> io::Result<()> {
         let thread = stopped.thread();
         if self.excused.remove(&thread) {
             return stopped.resume(self.until(), 0);
@@ -97,7 +96,8 @@ impl PtraceEngine {
         let call = Call::from_registers(number, &entry.arguments);
         self.answers.while_locked(|waiting| waiting.insert(thread.id(), id));
         self.trapped.insert(thread, Trapped { id, stopped, entry, stack });
-        self.ready.push_back(Notification::new(Arc::clone(&self.answers) as _, id, Some(thread), call));
+        let responder = Arc::clone(&self.answers) as _;
+        self.ready.push_back(Notification::new(responder, id, Some(thread), call, Address(instruction)));
         Ok(())
     }
 

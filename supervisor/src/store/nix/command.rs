@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use crate::store::StoreError;
 
@@ -30,6 +32,27 @@ const KEPT: [&str; 20] = [
     "NO_PROXY",
     "XDG_RUNTIME_DIR",
 ];
+
+/// Before a second attempt, and before a third.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
+
+/// What Nix says when it has stumbled over itself: several of it want to write the narinfo cache at once, or its daemon is
+/// being restarted.
+const PASSING: [&str; 4] = ["SQLite", "database is busy", "daemon disconnected", "unexpected end-of-file"];
+
+/// The same as [`run`], once more where the refusal is one that passes.
+pub(super) fn run_persistently(program: &Path, arguments: &[&OsStr]) -> Result<Output, StoreError> {
+    for pause in PAUSES {
+        match run(program, arguments) {
+            Err(StoreError::Refused(reason)) if PASSING.iter().any(|words| reason.contains(words)) => {
+                tracing::debug!(reason, "once more");
+                thread::sleep(pause);
+            }
+            result => return result,
+        }
+    }
+    run(program, arguments)
+}
 
 /// Runs it to its end. The error is that it could not be run, or what it said when it refused.
 pub(super) fn run(
