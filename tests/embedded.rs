@@ -80,3 +80,21 @@ fn a_cache_that_goes_away_and_comes_back_spoils_nothing() {
     let verified = run(root.command(SONDE).args(["store", "verify"]));
     assert!(verified.succeeded(), "{verified}");
 }
+
+#[test]
+fn offline_nothing_is_fetched_and_what_is_there_is_had() {
+    let (_state, root) = fixture().embedded(Who::Alice, &fixture().server.url());
+    for command in ["run", "trace"] {
+        let outcome = run(root.command(SONDE).args([command, "--offline", CURL, "--version"]));
+        assert!(outcome.stderr.contains("offline: /nix/store/"), "{command}: {outcome}");
+        assert_eq!(outcome.stdout, "", "{command}: {outcome}");
+    }
+    assert_eq!(run(root.command(SONDE).args(["store", "list"])).stdout, "");
+    assert!(run(root.command(SONDE).args(["run", CURL, "--version"])).succeeded());
+    for command in ["run", "trace"] {
+        let outcome = run(root.command(SONDE).args([command, "--offline", CURL, "--version"]));
+        assert!(outcome.stdout.starts_with("curl 7."), "{command}: {outcome}");
+    }
+    let environment = run(root.command(SONDE).args(["run", "--offline", "/run/current-system/sw/bin/env"]));
+    assert!(!environment.stdout.contains("OFFLINE"), "{environment}");
+}

@@ -19,6 +19,7 @@ Options:
       --supervisor PATH     start this supervisor instead of the compiled-in one
       --supervisor-fd N     talk to a supervisor over this inherited socket
       --engine ENGINE       auto, seccomp or ptrace, instead of what the configuration says
+      --offline             fetch nothing
       --version             print the version
       --help                print this help
 
@@ -59,6 +60,8 @@ pub enum Command<'a> {
         supervisor: Supervisor<'a>,
         /// By which engine.
         wish: Wish,
+        /// May nothing be fetched for it?
+        offline: bool,
     },
 }
 
@@ -68,6 +71,7 @@ impl<'a> Command<'a> {
         let mut supervisor = Supervisor::Default;
         let mut program = None;
         let mut wish = Wish::Unsaid;
+        let mut offline = false;
         let mut index = 1;
         while let Some(option) = argument(index) {
             let value = argument(index + 1);
@@ -84,6 +88,11 @@ impl<'a> Command<'a> {
                     Some(engine) => wish = engine,
                     None => return Self::BadOption(option),
                 },
+                (b"--offline", _) => {
+                    offline = true;
+                    index += 1;
+                    continue;
+                }
                 (b"--", _) => {
                     index += 1;
                     break;
@@ -94,7 +103,9 @@ impl<'a> Command<'a> {
             index += 2;
         }
         match argument(index) {
-            Some(name) => Self::Run { program: program.unwrap_or(name), skip: index, supervisor, wish },
+            Some(name) => {
+                Self::Run { program: program.unwrap_or(name), skip: index, supervisor, wish, offline }
+            }
             None => Self::NoProgram,
         }
     }
@@ -114,20 +125,36 @@ mod tests {
 
     #[test]
     fn a_program_and_its_arguments_are_left_alone() {
-        let run =
-            Command::Run { program: c"/bin/p", skip: 1, supervisor: Supervisor::Default, wish: Wish::Unsaid };
+        let run = Command::Run {
+            program: c"/bin/p",
+            skip: 1,
+            supervisor: Supervisor::Default,
+            wish: Wish::Unsaid,
+            offline: false,
+        };
         assert_eq!(parse(&[c"shim", c"/bin/p", c"--version"]), run);
     }
 
     #[test]
     fn exec_names_a_file_apart_from_argv0() {
         assert_eq!(
-            parse(&[c"shim", c"--supervisor-fd", c"5", c"--exec", c"/bin/p", c"--", c"-p", c"--help"]),
+            parse(&[
+                c"shim",
+                c"--supervisor-fd",
+                c"5",
+                c"--offline",
+                c"--exec",
+                c"/bin/p",
+                c"--",
+                c"-p",
+                c"--help"
+            ]),
             Command::Run {
                 program: c"/bin/p",
-                skip: 6,
+                skip: 7,
                 supervisor: Supervisor::Socket(5),
-                wish: Wish::Unsaid
+                wish: Wish::Unsaid,
+                offline: true
             }
         );
     }

@@ -14,7 +14,7 @@ use sonde_interp::stack::InitialStack;
 use crate::executable;
 use crate::map::{self, Head, Place};
 use crate::say::{complain, describe};
-use crate::supervisor::{self, Mailbox, nul_terminated};
+use crate::supervisor::{self, Mailbox, Wanted, nul_terminated};
 use crate::sys::{self, Descriptor, Errno, NullTerminated, Received};
 
 /// As a shell reports a command that was not found, and one that could not be run (POSIX, 2.8.2).
@@ -52,14 +52,22 @@ fn interpret(stack: &InitialStack) -> Loader {
         // SAFETY: the kernel points AT_EXECFN at a string that stays (getauxval(3)).
         unsafe { CStr::from_ptr(address as *const core::ffi::c_char) }
     });
-    supervised(stack, path, None, Supervisor::Default, Wish::Unsaid)
+    supervised(
+        stack,
+        path,
+        None,
+        Wanted { asked: Supervisor::Default, shared: true, offline: false },
+        Wish::Unsaid,
+    )
 }
 
 /// `sonde-interp PROGRAM ARGS…`
 fn run_as_command(stack: &mut InitialStack) -> Loader {
     let command = Command::parse(|index| stack.argument(index));
-    let (path, skip, asked, wish) = match command {
-        Command::Run { program, skip, supervisor, wish } => (program, skip, supervisor, wish),
+    let (path, skip, wanted, wish) = match command {
+        Command::Run { program, skip, supervisor: asked, wish, offline } => {
+            (program, skip, Wanted { asked, shared: true, offline }, wish)
+        }
         Command::Version => {
             sys::write(1, concat!("sonde-interp ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
             sys::exit(0)
@@ -110,7 +118,7 @@ fn run_as_command(stack: &mut InitialStack) -> Loader {
     // the hello, so that the supervisor too finds the program behind /proc/PID/exe.
     let _ = executable::take_name(path)
         .and_then(|()| executable::announce_program(stack, &image, bias, Some(&file)));
-    let loader = supervised(stack, path, Some(&file), asked, wish);
+    let loader = supervised(stack, path, Some(&file), wanted, wish);
     // Once more, with the loader in /proc/self/auxv, where debuggers look for it.
     stack.set_auxiliary(AT_BASE, loader.bias as usize);
     let _ = executable::announce_program(stack, &image, bias, None);
@@ -130,7 +138,7 @@ fn supervised(
     stack: &InitialStack,
     path: &CStr,
     file: Option<&Descriptor>,
-    asked: Supervisor<'_>,
+    mut wanted: Wanted<'_>,
     wish: Wish,
 ) -> Loader {
     if stack.auxiliary(AT_SECURE) != Some(0) {
@@ -138,11 +146,11 @@ fn supervised(
         // (docs/decisions/0005-raised-privileges.md).
         return fallback(stack, path, None);
     }
-    let supervisor = supervisor::path(stack, asked);
+    let supervisor = supervisor::path(stack, wanted.asked);
     let trouble = |errno| fallback(stack, path, Some((supervisor, errno)));
-    let (mut shared, mut gone) = (true, EPROTO);
+    let mut gone = EPROTO;
     for _ in 0..ATTEMPTS {
-        let connection = match supervisor::connect(stack, asked, shared) {
+        let connection = match supervisor::connect(stack, wanted) {
             Ok(connection) => connection,
             Err(errno) => return trouble(errno),
         };
@@ -160,12 +168,14 @@ fn supervised(
                 }
                 return fallback(stack, path, None);
             }
-            Ok((Answer::Private, _)) => shared = false,
+            Ok((Answer::Private, _)) => wanted.shared = false,
             // It has just ended, or died over somebody else's program: there will be another.
-            Err(errno @ (ECONNRESET | ENOTCONN | EPIPE)) if !matches!(asked, Supervisor::Socket(_)) => {
+            Err(errno @ (ECONNRESET | ENOTCONN | EPIPE))
+                if !matches!(wanted.asked, Supervisor::Socket(_)) =>
+            {
                 gone = errno;
             }
-            _ if connection.shared => shared = false, // one of another version
+            _ if connection.shared => wanted.shared = false, // one of another version
             Ok(_) => return trouble(EPROTO),
             Err(errno) => return trouble(errno),
         }

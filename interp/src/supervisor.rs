@@ -43,6 +43,17 @@ pub(crate) const fn nul_terminated(text: &'static str) -> &'static CStr {
     }
 }
 
+/// Which supervisor will do.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// As the command line says.
+    pub(crate) asked: Supervisor<'a>,
+    /// May it be one that serves others?
+    pub(crate) shared: bool,
+    /// May it fetch nothing?
+    pub(crate) offline: bool,
+}
+
 /// A way to a supervisor.
 pub(crate) struct Connection {
     pub(crate) socket: Descriptor,
@@ -52,11 +63,8 @@ pub(crate) struct Connection {
 
 /// Connects to the supervisor: the one that was named by descriptor, the one whose tree this process belongs
 /// to already, the user's, if that will do, or else a new one.
-pub(crate) fn connect(
-    stack: &InitialStack,
-    asked: Supervisor<'_>,
-    shared: bool,
-) -> Result<Connection, Errno> {
+pub(crate) fn connect(stack: &InitialStack, wanted: Wanted<'_>) -> Result<Connection, Errno> {
+    let Wanted { asked, shared, offline } = wanted;
     let only = |socket| Connection { socket, shared: false };
     if let Supervisor::Socket(number) = asked {
         // A copy with close-on-exec; the inherited one goes when `inherited` does.
@@ -74,10 +82,10 @@ pub(crate) fn connect(
         // This *is* a supervisor, or one of its helpers, that needs an interpreter.
         return Err(EBADF);
     }
-    let door = stack.variable("XDG_RUNTIME_DIR").filter(|_| shared);
+    let door = stack.variable("XDG_RUNTIME_DIR").filter(|_| shared && !offline);
     match door.and_then(|folder| sys::connect(folder, DOOR).ok()) {
         Some(socket) => Ok(Connection { socket, shared: true }),
-        None => start(stack, path(stack, asked)).map(only),
+        None => start(stack, path(stack, asked), offline).map(only),
     }
 }
 
@@ -127,14 +135,14 @@ pub(crate) fn report(socket: &Descriptor, result: &Result<Option<Descriptor>, Er
 }
 
 /// Starts a supervisor by double fork: the program must never meet a child that it did not make.
-fn start(stack: &InitialStack, path: &CStr) -> Result<Descriptor, Errno> {
+fn start(stack: &InitialStack, path: &CStr, offline: bool) -> Result<Descriptor, Errno> {
     sys::executable(path)?;
     let (ours, theirs) = sys::socket_pair()?;
     sys::without_adopting(|| match sys::fork_and_sleep()? {
         Fork::Parent(child) => sys::wait(child).map(drop),
         Fork::Child => {
             if let Ok(Fork::Child) = sys::fork() {
-                become_supervisor(stack, path, &theirs);
+                become_supervisor(stack, path, &theirs, offline);
             }
             sys::exit(0)
         }
@@ -144,7 +152,7 @@ fn start(stack: &InitialStack, path: &CStr) -> Result<Descriptor, Errno> {
 
 /// In the grandchild: keeps nothing of the program's but its environment, and executes the supervisor.
 /// The end of the socket tells the parent when that fails.
-fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor) {
+fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor, offline: bool) {
     const GUARD: &CStr = c"SONDE_STARTING_SUPERVISOR=1";
     const _: () = assert!(GUARD.count_bytes() == GUARD_VARIABLE.len() + 2);
     sys::leave_session();
@@ -162,19 +170,22 @@ fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor) {
     sys::close_from(SUPERVISOR_FD + 1);
 
     let arguments = [c"sonde".as_ptr(), SUPERVISE.as_ptr(), core::ptr::null()];
-    let Ok(environment) = supervisor_environment(stack, GUARD) else { return };
+    let offline = offline.then_some(c"SONDE_OFFLINE=1");
+    let Ok(environment) = supervisor_environment(stack, GUARD, offline) else { return };
     // SAFETY: both vectors were just built with a null at their end.
     unsafe {
         sys::execute(path, &NullTerminated::new(&arguments), &NullTerminated::new(environment));
     }
 }
 
-/// The program's environment without what is meant for its loader (`LD_*`), and with the guard.
+/// The program's environment without what is meant for its loader (`LD_*`), and with the guard. Of two settings of a
+/// variable the first counts (getenv(3)).
 fn supervisor_environment(
     stack: &InitialStack,
     guard: &'static CStr,
+    offline: Option<&'static CStr>,
 ) -> Result<&'static [*const c_char], Errno> {
-    let room = stack.environment().len() + 2;
+    let room = stack.environment().len() + 3;
     let bytes = (room * size_of::<*const c_char>()) as u64;
     let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
     // SAFETY: an anonymous mapping anywhere replaces nothing; zeroed memory is an array of null pointers.
@@ -184,7 +195,7 @@ fn supervisor_environment(
     };
     let kept = stack.variables().filter(|entry| !entry.to_bytes().starts_with(b"LD_"));
     let mut length = 0;
-    for entry in kept.chain([guard]) {
+    for entry in offline.into_iter().chain(kept).chain([guard]) {
         vector[length] = entry.as_ptr();
         length += 1;
     }

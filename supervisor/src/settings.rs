@@ -20,6 +20,9 @@ const NIX_STORES: [&str; 4] = [
     "/usr/bin/nix-store",
 ];
 
+/// Set, and not to 0: fetch nothing.
+const OFFLINE: &str = "SONDE_OFFLINE";
+
 /// The name of the shim's file in an installation.
 const SHIM: &str = "sonde-interp";
 
@@ -36,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) configuration: Vec<PathBuf>,
     /// The `nix-store` command, if there is one.
     pub(crate) nix_store: Option<PathBuf>,
+    /// Nothing is to be fetched or built (`SONDE_OFFLINE`, or a command's `--offline`).
+    pub(crate) offline: bool,
 }
 
 impl Settings {
@@ -57,6 +62,7 @@ impl Settings {
             configuration: vec![SYSTEM_CONFIGURATION.into(), folder("XDG_CONFIG_HOME", ".config")],
             state: folder("XDG_STATE_HOME", ".local/state"),
             nix_store: find_nix_store(),
+            offline: variable(OFFLINE).is_some_and(|value| value != "0"),
             cache,
         }
     }

@@ -74,6 +74,9 @@ pub(crate) struct Program {
     /// How the program gets at the embedded store; `mode` in config.toml if not given. No effect where Nix is used
     #[arg(long, value_name = "MODE")]
     pub(crate) store_mode: Option<StoreMode>,
+    /// Fetch and build nothing: the program gets what is there
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// The program (a path, or a name that is looked up in PATH) and its arguments
     #[arg(value_names = ["PROGRAM", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true,
           allow_hyphen_values = true)]
@@ -81,10 +84,10 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// What the shim is told of the engine.
-    pub(crate) fn engine_option(&self) -> impl Iterator<Item = OsString> + use<> {
-        let engine = self.engine.clone();
-        engine.into_iter().flat_map(|engine| ["--engine".into(), engine.into()])
+    /// What the shim is told.
+    pub(crate) fn shim_options(&self) -> impl Iterator<Item = OsString> + use<> {
+        let engine = self.engine.clone().into_iter().flat_map(|engine| ["--engine".into(), engine.into()]);
+        engine.chain(self.offline.then(|| "--offline".into()))
     }
 
     /// The program as it was typed, and its arguments.

@@ -30,7 +30,7 @@ pub(crate) fn run(program: &Program) -> ExitCode {
             let (path, arguments) = under_shim(
                 &shim,
                 &launch,
-                ["--supervisor".into(), own.into_os_string()].into_iter().chain(program.engine_option()),
+                ["--supervisor".into(), own.into_os_string()].into_iter().chain(program.shim_options()),
             );
             become_program(&path, &arguments)
         }

@@ -38,7 +38,8 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
         complain(&"the shim sonde-interp is not beside this command; install both together");
         return exit_code::code(exit_code::FAILURE);
     };
-    let settings = Settings::from_environment();
+    let mut settings = Settings::from_environment();
+    settings.offline |= program.offline;
     // This process serves, so it sees what the program sees.
     if let Err(error) = store_view::enter(program.store_mode, &settings) {
         return cannot_view(&error);
@@ -49,7 +50,7 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
         let (path, arguments) = under_shim(
             &shim,
             &launch,
-            ["--supervisor-fd".into(), number.into()].into_iter().chain(program.engine_option()),
+            ["--supervisor-fd".into(), number.into()].into_iter().chain(program.shim_options()),
         );
         let child = spawn::spawn(&path, &arguments)?;
         drop(theirs);

@@ -2,7 +2,6 @@
 //!
 //! The machine's file comes first; what the user's says replaces it, key by key. Other sections are not ours to judge.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,9 +17,6 @@ use super::{Fallback, Limits, NixStore};
 use crate::settings::Settings;
 
 const FILE: &str = "config.toml";
-
-/// Makes what the kernel starts offline too, where there is no command line of ours.
-const OFFLINE: &str = "SONDE_OFFLINE";
 
 /// What Nix itself is configured for when nobody says otherwise.
 const DEFAULT_CACHE: &str = "https://cache.nixos.org";
@@ -134,7 +130,7 @@ impl StoreConfig {
                 Err(source) => return Err(ConfigError::Read { path, source }),
             }
         }
-        if std::env::var_os(OFFLINE).is_some_and(|value| is_set(&value)) {
+        if settings.offline {
             config.force_offline();
         }
         Ok(config)
@@ -241,11 +237,6 @@ impl StoreConfig {
     }
 }
 
-/// Set, and to something else than what means no everywhere.
-fn is_set(value: &OsStr) -> bool {
-    !value.is_empty() && value != "0"
-}
-
 fn is_address(text: &str) -> bool {
     let rest = |scheme| text.strip_prefix(scheme).is_some_and(|rest: &str| !rest.is_empty());
     rest("https://") || rest("http://") || text.starts_with("file:///")
@@ -312,7 +303,6 @@ mod tests {
         assert_eq!(config.limits, Limits { offline: false, max_download: Some(7) });
         config.force_offline();
         assert!(config.limits.offline);
-        assert!(is_set("1".as_ref()) && !is_set("0".as_ref()) && !is_set("".as_ref()));
     }
 
     #[test]
