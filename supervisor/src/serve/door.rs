@@ -13,14 +13,19 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::unistd::Uid;
 use sonde_interp::handoff::DOOR;
 
+use super::Trees;
 use crate::guest::remote::Thread;
 use crate::sys::scm_rights::Socket;
+
+/// How often it is looked whether anybody is left, where nobody says so.
+const BLIND: Duration = Duration::from_secs(1);
 
 /// Programs that may wait to be let in.
 const BACKLOG: i32 = 128;
@@ -53,6 +58,16 @@ const PLACES: [&str; 21] = [
 
 /// The namespaces that decide what a path, a user and a process id mean.
 const NAMESPACES: [&str; 4] = ["ns/mnt", "ns/user", "ns/pid", "ns/net"];
+
+/// What has happened at the door.
+pub(super) enum Visit {
+    Program(Socket, Thread),
+    /// Somebody else, who was not let in.
+    Stranger,
+    /// Or something else that may be worth a look.
+    TreeEnded,
+    Nobody,
+}
 
 /// The user's door, held by this process.
 #[derive(Debug)]
@@ -99,12 +114,26 @@ impl Door {
         Ok(Some(Self { listening, path, _lock: lock }))
     }
 
-    /// Lets the next program in; `None` if nobody of ours comes within this time.
-    pub(crate) fn next(&self, patience: Duration) -> Option<(Socket, Thread)> {
-        let mut ready = [PollFd::new(self.listening.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut ready, PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX)).ok()? == 0 {
-            return None;
+    /// Waits for the next program, the end of a tree, or the end of its patience.
+    pub(super) fn next(&self, patience: Option<Duration>, trees: &Trees) -> Visit {
+        let mut ready = vec![PollFd::new(self.listening.as_fd(), PollFlags::POLLIN)];
+        ready.extend(trees.bell().map(|bell| PollFd::new(bell, PollFlags::POLLIN)));
+        // Without a bell the end of a tree is noticed by looking.
+        let patience = patience.or(trees.bell().is_none().then_some(BLIND));
+        let timeout = patience.map_or(PollTimeout::NONE, |time| time.try_into().unwrap_or(PollTimeout::MAX));
+        match poll(&mut ready, timeout) {
+            Ok(0) => return Visit::Nobody,
+            Err(Errno::EINTR) => return Visit::TreeEnded,
+            Ok(_) | Err(_) => {}
         }
+        let rings = ready.get(1).and_then(PollFd::revents).is_some_and(|events| !events.is_empty());
+        self.admit().map_or(if rings { Visit::TreeEnded } else { Visit::Stranger }, |(socket, thread)| {
+            Visit::Program(socket, thread)
+        })
+    }
+
+    /// Lets in who has connected; `None` if nobody has, or nobody of ours.
+    fn admit(&self) -> Option<(Socket, Thread)> {
         let socket = Socket::accept(&self.listening).ok()?;
         let peer = socket.peer().ok()?;
         let thread = Thread::new(peer.process).filter(|_| Uid::from_raw(peer.user) == Uid::effective())?;

@@ -16,12 +16,14 @@ mod supply;
 mod tree;
 mod witness;
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use tracing::{debug, error, warn};
 
 use crate::engine::{Engine, SeccompEngine};
@@ -31,6 +33,7 @@ use crate::settings::Settings;
 use crate::sys::scm_rights::Socket;
 
 pub(crate) use door::Door;
+use door::Visit;
 use hello::Greeting;
 pub(crate) use hello::HelloError;
 use keeper::{Inheritance, Line, Orphan};
@@ -39,9 +42,6 @@ use tree::Tree;
 
 /// How long a user's supervisor stays when it has nobody to serve.
 const IDLE: Duration = Duration::from_secs(10);
-
-/// How often it is looked whether anybody is left.
-const PULSE: Duration = Duration::from_secs(1);
 
 /// Serves the tree of one program, which is `thread` or shares its identity, and is at the other end of `socket`. Nobody
 /// takes over if this process dies.
@@ -61,7 +61,7 @@ pub(crate) fn serve(
 pub(crate) fn work(settings: Settings, inheritance: Inheritance, door: Option<&Door>) {
     let Inheritance { orphans, first, line } = inheritance;
     let shared = Shared::new(settings, line.reader());
-    let (shared, line, trees) = (&shared, &line, &AtomicUsize::new(0));
+    let (shared, line, trees) = (&shared, &line, &Trees::new());
     thread::scope(|scope| {
         let start = |serve: Box<dyn FnOnce() -> Result<(), HelloError> + Send>| {
             let present = Present::among(trees);
@@ -89,31 +89,62 @@ pub(crate) fn work(settings: Settings, inheritance: Inheritance, door: Option<&D
             greet(socket, thread, false);
         }
         let Some(door) = door else { return };
-        let mut left = Instant::now();
-        while left.elapsed() < IDLE {
-            if let Some((socket, thread)) = door.next(PULSE) {
-                greet(socket, thread, true);
-            }
-            if trees.load(Ordering::Acquire) > 0 {
-                left = Instant::now();
+        loop {
+            // Nobody wakes up for nothing, however long a program runs.
+            let patience = if trees.any() { None } else { Some(IDLE) };
+            match door.next(patience, trees) {
+                Visit::Program(socket, thread) => greet(socket, thread, true),
+                Visit::Nobody if trees.any() => {}
+                Visit::Nobody => return,
+                Visit::TreeEnded => trees.hush(),
+                Visit::Stranger => {}
             }
         }
     });
 }
 
-/// Counts as long as it lives.
-struct Present<'c>(&'c AtomicUsize);
+/// How many trees there are; readable when one has ended.
+struct Trees {
+    count: AtomicUsize,
+    bell: Option<EventFd>,
+}
+
+impl Trees {
+    fn new() -> Self {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let bell = EventFd::from_flags(flags).inspect_err(|error| warn!(%error, "no bell")).ok();
+        Self { count: AtomicUsize::new(0), bell }
+    }
+
+    fn any(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
+    fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.bell.as_ref().map(AsFd::as_fd)
+    }
+
+    fn hush(&self) {
+        // Nothing to read: it was silent.
+        let _ = self.bell.as_ref().map(EventFd::read);
+    }
+}
+
+/// A tree, as long as it lives.
+struct Present<'c>(&'c Trees);
 
 impl<'c> Present<'c> {
-    fn among(count: &'c AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::AcqRel);
-        Self(count)
+    fn among(trees: &'c Trees) -> Self {
+        trees.count.fetch_add(1, Ordering::AcqRel);
+        Self(trees)
     }
 }
 
 impl Drop for Present<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        // A bell that cannot be rung has been, often.
+        let _ = self.0.bell.as_ref().map(|bell| bell.write(1));
     }
 }
 
