@@ -118,6 +118,18 @@ fn an_open_that_waits_for_its_package_outlives_the_worker() {
 }
 
 #[test]
+fn a_worker_that_finds_no_index_lets_its_inheritance_through() {
+    let (_state, root) = fixture().cold(Who::Root);
+    let mut guest = Conversation::with(root.command(fixture().guest("load")).arg("asked"));
+    assert!(guest.ask("libpng16.so.16").contains(": map /nix/store/"));
+    assert!(run(root.command("/bin/sh").args(["-c", "rm -r ~/.cache/sonde/index"])).succeeded());
+    assert_eq!(kill(&[the_worker_of(guest.pid())]), 1);
+    let answer = guest.ask("libsqlite3.so.0");
+    assert!(answer.contains("cannot open shared object file: No such file or directory"), "{answer}");
+    assert!(guest.ask("libpng16.so.16").contains(": map /nix/store/"), "what is there stays");
+}
+
+#[test]
 fn a_keeper_that_is_killed_is_not_missed_either() {
     let root = fixture().root(Who::Alice);
     let mut guest = Conversation::with(root.command(fixture().guest("load")).arg("asked"));

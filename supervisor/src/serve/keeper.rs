@@ -116,12 +116,12 @@ impl Inheritance {
     }
 }
 
-/// Waits for a worker that has hung up; did it end by itself?
+/// Waits for a worker that has hung up; did it end because it had nothing left to do?
 fn has_finished(worker: Pid) -> bool {
     loop {
         match waitpid(worker, None) {
             Err(Errno::EINTR) => {}
-            Ok(WaitStatus::Exited(..)) | Err(_) => return true,
+            Ok(WaitStatus::Exited(_, 0)) | Err(_) => return true,
             Ok(_) => return false,
         }
     }

@@ -165,10 +165,21 @@ fn greet_and_serve(shared: &Shared, greeting: &Greeting<'_>) -> Result<(), Hello
 /// Takes up a tree where another worker has left it.
 fn adopt(shared: &Shared, orphan: Orphan) -> Result<(), HelloError> {
     let Orphan { custody, listener, ledger, record } = orphan;
-    let tree = hello::restore(shared, &record)?;
-    tree.give_into(custody);
-    answer(tree, Box::new(SeccompEngine::new(listener, ledger)));
-    Ok(())
+    let mut engine = SeccompEngine::new(listener, ledger);
+    match hello::restore(shared, &record) {
+        Ok(tree) => {
+            tree.give_into(custody);
+            answer(tree, Box::new(engine));
+            Ok(())
+        }
+        Err(error) => {
+            // Nothing is known of it, so nothing can be provided; but its programs must not wait, nor be told lies.
+            while let Ok(Some(notification)) = engine.next() {
+                notification.let_through();
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Answers a tree's traps until its last process has ended.
