@@ -2,6 +2,7 @@
 //! terminals, core dumps.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -107,7 +108,9 @@ fn a_filter_is_no_filter_of_the_programs() {
 /// Starts `line` with pipes, and waits until it is up.
 fn start_line(engine: Engine, arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut command = root(engine, Who::Alice).command(fixture().guest("line"));
-    let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // A process group of its own, since one that is orphaned is not stopped by SIGTSTP (setpgid(2)), and the tests' may be.
+    command.process_group(0).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut up = String::new();
     stdout.read_line(&mut up).unwrap();
