@@ -17,6 +17,7 @@
 //! - `filters`: programs that use seccomp themselves
 //! - `find`: who has a library, who would be chosen, and why
 //! - `policy`: whether a policy is sound, what it decides and why, and whose file is believed
+//! - `enforced`: what the policy forbids is not provided, in whichever way
 //! - `index`: importing, fetching, ordering and removing databases
 //! - `mount`: the embedded store as `/nix/store` of one program
 //! - `store`: the embedded store by its commands
@@ -33,6 +34,7 @@ mod children;
 mod containers;
 mod embedded;
 mod ends;
+mod enforced;
 mod engines;
 mod faults;
 mod filters;

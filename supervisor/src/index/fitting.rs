@@ -33,6 +33,15 @@ pub(crate) trait Supply {
     fn pins(&self, _soname: &str, _choice: &Choice) -> bool {
         false
     }
+    /// The policy has nothing against this package for the soname. One that it refuses is no candidate, and is not got to
+    /// be looked at either.
+    fn permits(&self, _soname: &str, _choice: &Choice) -> bool {
+        true
+    }
+    /// How many packages may be got for one soname, the first by rank among them.
+    fn most_for_one(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// The store as it is: nothing is got.
@@ -100,8 +109,8 @@ impl Index {
                 fits.push(Fit { soname, choice, coverage: None });
                 continue;
             };
-            let (fit, fetched) =
-                self.fit(&soname, demand, &first.before(&soname), supply, left.min(MOST_FOR_ONE));
+            let most = left.min(MOST_FOR_ONE).min(supply.most_for_one().saturating_sub(1));
+            let (fit, fetched) = self.fit(&soname, demand, &first.before(&soname), supply, most);
             left = left.saturating_sub(fetched);
             fits.push(fit);
         }
@@ -194,6 +203,13 @@ impl Index {
         first
     }
 
+    /// The first by rank for a soname that meets a condition.
+    pub(crate) fn choose_where(&self, soname: &str, holds: &dyn Fn(&Choice) -> bool) -> Option<Choice> {
+        let ranked = self.ranked(soname, &HashSet::new(), &AsItIs(self));
+        let served = ranked.iter().filter(|one| one.candidate.may_be_served(&self.lists));
+        served.filter_map(|one| choice(&one.candidate.provider)).find(|choice| holds(choice))
+    }
+
     /// The name under which a want can be had: of alternatives the first that any package has.
     pub(crate) fn available(&self, want: &Want) -> Option<String> {
         let allowed: Vec<&String> =
@@ -220,6 +236,9 @@ impl Index {
             let newest = newest_package(all, &context);
             ranked.sort_by_key(|one| newest != Some(one.candidate));
         }
+        ranked.retain(|one| {
+            choice(&one.candidate.provider).is_none_or(|choice| supply.permits(soname, &choice))
+        });
         ranked
     }
 

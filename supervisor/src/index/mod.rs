@@ -10,6 +10,7 @@ pub(crate) mod fitting;
 pub(crate) mod import;
 mod lists;
 pub(crate) mod origin;
+mod packages;
 pub(crate) mod registry;
 pub(crate) mod symbols;
 pub(crate) mod update;
@@ -19,7 +20,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use sonde_resolve::choose::{
@@ -34,6 +35,7 @@ use crate::store::{StoreFiles, StorePath};
 use crate::sys::mapped_file::MappedFile;
 use base::Base;
 use lists::ListsProblem;
+use packages::Packages;
 use registry::{Entry, Registry};
 use symbols::Symbols;
 
@@ -49,6 +51,7 @@ pub(crate) struct Index {
     added_lists: Vec<String>,
     base: Base,
     symbols: Symbols,
+    packages: OnceLock<Packages>,
     problems: Vec<IndexError>,
 }
 
@@ -124,6 +127,7 @@ impl Index {
             added_lists: loaded.added,
             base: Base::in_cache(&settings.cache),
             symbols: Symbols::of(settings, store),
+            packages: OnceLock::new(),
             problems: loaded.problems.into_iter().map(IndexError::Lists).collect(),
         }
     }

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::store::STORE;
-
 /// Where NixOS keeps the libraries of its graphics drivers (`hardware.graphics`, nixpkgs).
 pub(crate) const FOLDER: &str = "/run/opengl-driver/lib";
 
@@ -23,15 +21,6 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-/// The store path that a driver's file really is of; its own path, if it is of none.
-pub(crate) fn package(file: &Path) -> String {
-    // NixOS's folder is made of links into the store.
-    let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    let depth = Path::new(STORE).components().count() + 1;
-    let own: PathBuf = if real.starts_with(STORE) { real.components().take(depth).collect() } else { real };
-    own.to_string_lossy().into_owned()
-}
-
 fn find_in(folder: &Path, paths: &[String]) -> Option<PathBuf> {
     let inside = |path: &String| folder.join(path.strip_prefix("lib/").unwrap_or(path));
     paths.iter().map(inside).find(|path| path.is_file())
@@ -40,16 +29,6 @@ fn find_in(folder: &Path, paths: &[String]) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_driver_that_is_of_no_package_is_called_by_its_path() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, link) = (folder.path().join("x.so"), folder.path().join("link.so"));
-        std::fs::write(&file, "").unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert_eq!(Path::new(&package(&link)), file.canonicalize().unwrap());
-        assert_eq!(package(Path::new("/nix/store/x-mesa-26/lib/dri/x.so")), "/nix/store/x-mesa-26");
-    }
 
     #[test]
     fn the_longest_path_that_the_host_has_is_found() {

@@ -42,11 +42,21 @@ pub(crate) fn unavailable(soname: &str, needed_by: &Path, choice: &Choice, error
 }
 
 /// The policy forbids it.
-pub(crate) fn forbidden(soname: &str, needed_by: &Path, choice: &Choice, rule: &str) -> String {
+pub(crate) fn forbidden(soname: &str, needed_by: &Path, package: Option<&str>, rule: &str) -> String {
+    let place = package.unwrap_or("the host's driver folder");
     format!(
-        "sonde: {soname}, needed by {}, is in {}.{}, which the policy forbids: {rule}",
-        needed_by.display(),
-        choice.attribute,
-        choice.output
+        "sonde: {soname}, needed by {}, is in {place}, which the policy forbids: {rule}",
+        needed_by.display()
     )
+}
+
+/// The policy would forbid it, if it were not only to be told.
+pub(crate) fn would_be_forbidden(soname: &str, package: Option<&str>, rule: &str) -> String {
+    let place = package.unwrap_or("the host's driver folder");
+    format!("sonde: audit: {soname} of {place} would be forbidden by {rule}")
+}
+
+/// The policy cannot be read, so that it forbids everything.
+pub(crate) fn faulty(fault: &str) -> String {
+    format!("sonde: {fault}")
 }

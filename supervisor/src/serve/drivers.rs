@@ -2,11 +2,9 @@
 //! same policy as a package's. Those that are searched for by name are in the served cache.
 
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
-use sonde_policy::{Decision, Package, Request, Source};
 use tracing::warn;
 
 use super::tree::Tree;
@@ -14,23 +12,13 @@ use crate::guest::notification::Notification;
 use crate::plan::drivers;
 use crate::report::event::How;
 
-/// What a policy knows the host's drivers as, for want of a package: NixOS's link to them is called so.
-const ATTRIBUTE: &str = "opengl-driver";
-
 impl Tree {
     /// Answers an open of `asked` with a file of the host's drivers.
     pub(super) fn give_driver(&self, notification: Notification, asked: &Path, file: &Path, since: Instant) {
         let soname = asked.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let thread = notification.thread();
-        let package = drivers::package(file);
-        let decision = self.policy.decide(&Request {
-            program: self.program.as_os_str().as_bytes(),
-            soname: soname.as_bytes(),
-            package: Package { attribute: ATTRIBUTE, output: "out", store_path: &package },
-            source: Source::Runtime,
-        });
-        if let Decision::Refuse { rule } = decision {
-            self.witness.driver(&soname, file, thread, How::Forbidden(rule.to_string()), since);
+        if let Some(refusal) = self.objection_to_host(&soname, thread) {
+            self.forbid(&soname, thread, since, &refusal);
             return notification.not_there();
         }
         match drivers::open(file) {

@@ -96,6 +96,8 @@ fn errno_text(error: &io::Error) -> String {
 /// A program that said hello.
 struct Guest {
     path: PathBuf,
+    /// What the kernel says that its process executes.
+    executable: Option<PathBuf>,
     wish: Wish,
     interpreter: Option<String>,
     root: GuestRoot,
@@ -196,7 +198,8 @@ fn receive(
     let bundle = Bundle::read(&path, bytes.as_ref(), library_path.as_deref(), &GuestFiles(&root))
         .map_err(|source| HelloError::Elf { path: path.clone(), source })?;
     let interpreter = bundle.members.first().and_then(|program| program.facts.interp.clone());
-    Ok(Guest { path, wish: hello.wish, interpreter, root, bundle })
+    let executable = thread.executable_path().ok();
+    Ok(Guest { path, executable, wish: hello.wish, interpreter, root, bundle })
 }
 
 fn found_tree(
@@ -222,7 +225,8 @@ fn admit(tree: &Tree, guest: &Guest, progress: &dyn Progress) -> Result<Admitted
     let built_by_nix = own.is_some();
     let foreign = if own.is_none() { Some(tree.index.loader().ok_or(HelloError::NoLoader)?) } else { None };
     let first = foreign.iter().map(|choice| choice.object.clone()).collect();
-    let mut supply = TreeSupply::new(tree, first, progress);
+    let asker = tree.permission.askers.meet(&guest.path, guest.executable.as_deref(), &guest.bundle);
+    let mut supply = TreeSupply::new(tree, asker, first, progress);
     let closure = resolve(&guest.bundle, &GuestFiles(&guest.root), &tree.index, &mut supply);
     let failed = supply.finish();
     let provision = match (own, foreign) {

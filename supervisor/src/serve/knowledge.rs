@@ -51,7 +51,7 @@ impl Knowledge for View<'_> {
     }
 
     fn is_served(&self, soname: &str) -> bool {
-        self.tree.is_served(soname)
+        self.tree.is_served(soname) && !self.tree.is_withheld(soname, self.thread)
     }
 
     /// In the store it is our own view that counts, which is the one that can be mended: a thread with another store, or
@@ -70,7 +70,7 @@ impl Knowledge for View<'_> {
     }
 
     fn choose(&self, soname: &str) -> Option<Choice> {
-        self.tree.provisions.choose(self.thread, soname)
+        self.tree.choose_permitted(self.thread, soname)
     }
 
     fn choose_by_path(&self, paths: &[String]) -> Option<Choice> {
@@ -79,7 +79,13 @@ impl Knowledge for View<'_> {
 
     fn driver(&self, paths: &[String]) -> Option<PathBuf> {
         match paths {
-            [name] if !name.contains('/') && !self.tree.index.is_driver(name) => None,
+            [name]
+                if !name.contains('/')
+                    && !self.tree.index.is_driver(name)
+                    && !self.tree.is_left_to_the_host(name, self.thread) =>
+            {
+                None
+            }
             _ => drivers::find(paths),
         }
     }

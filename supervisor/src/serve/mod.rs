@@ -1,5 +1,6 @@
 //! Who is served: trees, each from its first hello to the end of its last process.
 
+mod askers;
 mod door;
 mod drivers;
 mod fallback;
@@ -7,6 +8,7 @@ mod hello;
 mod join;
 pub(crate) mod keeper;
 mod knowledge;
+mod permission;
 mod pool;
 mod provision;
 mod record;

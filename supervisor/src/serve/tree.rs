@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
-use sonde_policy::{Decision, Package, Policy, Request, Source};
 use sonde_resolve::ldcache;
 use tracing::{debug, warn};
 
@@ -15,6 +14,7 @@ use super::fallback::Fallback;
 use super::hello;
 use super::keeper::Custody;
 use super::knowledge::View;
+use super::permission::Permission;
 use super::pool::{Job, Pool};
 use super::provision::{Provision, Provisions};
 use super::record::{Record, Special};
@@ -30,6 +30,7 @@ use crate::plan::closure::Closure;
 use crate::plan::loader::Loader;
 use crate::plan::roots;
 use crate::report::event::{How, Reporter};
+use crate::rules::Rules;
 use crate::store::{Asked, Realiser, StoreError, StoreFiles};
 use crate::sys::features::Features;
 
@@ -39,7 +40,7 @@ pub(super) struct Wanted {
     pub(super) choice: Choice,
     pub(super) thread: Option<Thread>,
     /// Return the file, instead of letting the loader open it by itself.
-    redirect: bool,
+    pub(super) redirect: bool,
     pub(super) since: Instant,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct Waiting {
 pub(crate) struct Tree {
     pub(super) index: Arc<Index>,
     pub(super) files: Arc<StoreFiles>,
-    pub(super) policy: Policy,
+    pub(super) permission: Permission,
     pub(super) features: Features,
     /// See [`super::shared::Shared`].
     pub(super) reader: u32,
@@ -63,7 +64,7 @@ pub(crate) struct Tree {
     /// May a desktop be told of a fetch that takes long?
     pub(super) notify: bool,
     pub(super) witness: Witness,
-    /// The first program's path, for policy and reports.
+    /// The first program's path, for reports.
     pub(super) program: PathBuf,
     pub(super) provisions: Provisions,
     /// Folders that are in a search path of a program of the tree, or have been searched.
@@ -87,7 +88,7 @@ impl Tree {
         Ok(Self {
             provisions: Provisions::new(index.clone(), files.clone()),
             index,
-            policy: Policy::allow_all(),
+            permission: Permission::new(Rules::load(&shared.settings, &[]), false),
             features: shared.features,
             reader: shared.reader,
             range,
@@ -251,6 +252,13 @@ impl Tree {
         };
         match step {
             Step::LetThrough => {
+                if let Some(refusal) = self.objection_to_file(&path, thread)
+                    && notification.is_waiting()
+                {
+                    let soname = path.file_name().unwrap_or_default().to_string_lossy();
+                    self.forbid(&soname, thread, since, &refusal);
+                    return notification.not_there();
+                }
                 self.go_on(notification, &path);
                 self.witness.found(&path, thread, since, &self.index);
             }
@@ -262,7 +270,12 @@ impl Tree {
             Step::Redirect(choice) => self.want(notification, wanted(choice, true), pool),
             Step::Driver(file) => self.give_driver(notification, &path, &file, since),
             Step::Missing(soname) => {
-                self.witness.missing(&soname, thread, since);
+                match self.objection_to_all(&soname, thread) {
+                    Some(refusal) => {
+                        self.forbid(&soname, thread, since, &refusal);
+                    }
+                    None => self.witness.missing(&soname, thread, since),
+                }
                 notification.let_through();
             }
         }
@@ -293,8 +306,8 @@ impl Tree {
 
     /// Asks the policy, and then for the package.
     fn want(&self, notification: Notification, load: Wanted, pool: &Pool) {
-        if let Decision::Refuse { rule } = self.permit_load(&load) {
-            self.witness.forbidden(&load, &rule);
+        if let Some(refusal) = self.objection_to(&load) {
+            self.forbid(&load.soname, load.thread, load.since, &refusal);
             return notification.not_there();
         }
         let object = load.choice.object.clone();
@@ -308,11 +321,6 @@ impl Tree {
         }
     }
 
-    fn permit_load(&self, load: &Wanted) -> Decision {
-        let needed = self.witness.needed_by(&load.soname).is_some();
-        self.permit(&load.soname, &load.choice, if needed { Source::Needed } else { Source::Runtime })
-    }
-
     /// Answers a load whose package cannot be had with the same file of one that is built now.
     fn rebuild(&self, waiting: Waiting, error: &StoreError) {
         let Waiting { notification, mut load } = waiting;
@@ -320,8 +328,8 @@ impl Tree {
             Ok(choice) => {
                 load.choice = choice;
                 load.redirect = true;
-                if let Decision::Refuse { rule } = self.permit_load(&load) {
-                    self.witness.forbidden(&load, &rule);
+                if let Some(refusal) = self.objection_to(&load) {
+                    self.forbid(&load.soname, load.thread, load.since, &refusal);
                     return notification.not_there();
                 }
                 self.provide(Waiting { notification, load }, &Ok(()), true);
@@ -334,19 +342,6 @@ impl Tree {
         }
     }
 
-    pub(super) fn permit(&self, soname: &str, choice: &Choice, source: Source) -> Decision {
-        self.policy.decide(&Request {
-            program: std::os::unix::ffi::OsStrExt::as_bytes(self.program.as_os_str()),
-            soname: soname.as_bytes(),
-            package: Package {
-                attribute: &choice.attribute,
-                output: &choice.output,
-                store_path: choice.object.as_str(),
-            },
-            source,
-        })
-    }
-
     /// Answers a load whose package is there now, or cannot be had. `fetched`: it was not there when the load began.
     ///
     /// What is to be told is told first: with the answer the program goes on, and may be the last of its tree.
@@ -356,6 +351,7 @@ impl Tree {
             self.witness.failed(&load, error);
             return notification.let_through();
         }
+        self.expect_dependencies_of(&load.choice.file);
         if !load.redirect {
             self.witness.provided(&load, if fetched { How::Realised } else { How::ServedCache });
             return self.go_on(notification, &load.choice.file);

@@ -14,6 +14,7 @@ use sonde_resolve::elf::ElfFacts;
 use sonde_resolve::index::is_shared_object_name;
 use tracing::warn;
 
+use super::permission::Refusal;
 use super::tree::Wanted;
 use crate::guest::remote::Thread;
 use crate::index::Index;
@@ -33,6 +34,8 @@ pub(super) struct Witness {
     absent: Mutex<HashMap<String, String>>,
     /// What each process was told already.
     told: Mutex<HashSet<(u32, String)>>,
+    /// What was kept from each process, and told.
+    forbidden: Mutex<HashSet<(u32, String)>>,
 }
 
 impl Witness {
@@ -43,6 +46,7 @@ impl Witness {
             needed_by: Mutex::default(),
             absent: Mutex::default(),
             told: Mutex::default(),
+            forbidden: Mutex::default(),
         }
     }
 
@@ -90,13 +94,46 @@ impl Witness {
         }
     }
 
-    /// A library that the policy keeps from the program.
-    pub(super) fn forbidden(&self, load: &Wanted, rule: &str) {
-        if let Some(needed_by) = self.needed_by(&load.soname) {
-            let line = errors::forbidden(&load.soname, &needed_by, &load.choice, rule);
-            self.tell(load.thread, &load.soname, &line);
+    /// A library that the policy keeps from a process: told once, though the loader looks in several places. A line is
+    /// worth what a program, or a library that it was given, is linked against.
+    pub(super) fn forbidden(
+        &self,
+        soname: &str,
+        thread: Option<Thread>,
+        since: Instant,
+        refusal: &Refusal,
+        is_fault_news: bool,
+    ) {
+        let process = thread.map_or(0, process_of);
+        if !lock(&self.forbidden).insert((process, soname.to_owned())) {
+            return;
         }
-        self.report(load, How::Forbidden(rule.to_owned()), None);
+        let needed_by = refusal.brought_by.as_deref().map(Path::to_owned).or_else(|| self.needed_by(soname));
+        // What holds for everything is said once.
+        if refusal.is_fault && is_fault_news {
+            self.tell(thread, soname, &errors::faulty(&refusal.rule));
+        } else if let Some(needed_by) = needed_by.as_ref().filter(|_| !refusal.is_fault) {
+            let line = errors::forbidden(soname, needed_by, refusal.package.as_deref(), &refusal.rule);
+            self.tell(thread, soname, &line);
+        }
+        self.reporter.report(Load {
+            process,
+            soname: soname.to_owned(),
+            needed_by,
+            package: refusal.package.clone(),
+            path: None,
+            how: How::Forbidden(refusal.rule.to_string()),
+            took: since.elapsed(),
+        });
+    }
+
+    /// A library that is provided although the policy forbids it, because refusals are only told.
+    pub(super) fn would_be_forbidden(&self, soname: &str, thread: Option<Thread>, refusal: &Refusal) {
+        let process = thread.map_or(0, process_of);
+        if lock(&self.forbidden).insert((process, soname.to_owned())) {
+            let package = refusal.package.as_deref();
+            self.say(thread, &errors::would_be_forbidden(soname, package, &refusal.rule));
+        }
     }
 
     /// A library whose package cannot be had.
@@ -186,10 +223,17 @@ impl Witness {
     fn tell(&self, thread: Option<Thread>, soname: &str, line: &str) -> bool {
         let Some(thread) = thread else { return false };
         let first = lock(&self.told).insert((process_of(thread), soname.to_owned()));
-        if first && let Err(error) = thread.standard_error().and_then(|stderr| write_at_once(stderr, line)) {
-            warn!(%error, line, "the program's standard error cannot be reached");
+        if first {
+            self.say(Some(thread), line);
         }
         first
+    }
+
+    fn say(&self, thread: Option<Thread>, line: &str) {
+        let Some(thread) = thread else { return };
+        if let Err(error) = thread.standard_error().and_then(|stderr| write_at_once(stderr, line)) {
+            warn!(%error, line, "the program's standard error cannot be reached");
+        }
     }
 }
 

@@ -1,0 +1,251 @@
+//! What the policy says of a load, wherever one is: planned, trapped, found in the store already, or the host's.
+//!
+//! The policy is looked up for each decision, so that a changed file counts from the next load on. Where there is none
+//! nothing else is looked at.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use sonde_policy::{Circumstances, Decision, Package, Policy, Request, Source};
+
+use super::askers::{Asker, Askers, Via};
+use super::tree::{Tree, Wanted};
+use crate::guest::remote::Thread;
+use crate::index::Choice;
+use crate::plan::drivers;
+use crate::rules::Rules;
+use crate::store::{STORE, StorePath};
+
+/// A tree's policy, and who it is about.
+pub(super) struct Permission {
+    pub(super) rules: Rules,
+    pub(super) askers: Askers,
+    /// Refusals are only told.
+    audit: bool,
+    fault_told: AtomicBool,
+}
+
+/// Why a library is kept from a program.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    /// As `file:line: text`.
+    pub(super) rule: Arc<str>,
+    /// Attribute and output of the package that has it; none for a file of the host.
+    pub(super) package: Option<String>,
+    /// The library of an allowed package that refers to it.
+    pub(super) brought_by: Option<Arc<Path>>,
+    /// There is no rule: the policy cannot be read.
+    pub(super) is_fault: bool,
+}
+
+impl Permission {
+    pub(super) fn new(rules: Rules, audit: bool) -> Self {
+        Self { rules, askers: Askers::default(), audit, fault_told: AtomicBool::new(false) }
+    }
+
+    /// The policy as it is now; none where everything is allowed.
+    pub(super) fn policy(&self) -> Option<Arc<Policy>> {
+        Some(self.rules.policy()).filter(|policy| !policy.is_allow_all())
+    }
+
+    /// Is it the first time that somebody is to be told that the policy cannot be read?
+    pub(super) fn tells_fault(&self) -> bool {
+        !self.fault_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Is a refusal only told? Not where the policy cannot be read: nobody knows what it would refuse.
+    pub(super) fn only_tells(&self, refusal: &Refusal) -> bool {
+        self.audit && !refusal.is_fault
+    }
+}
+
+impl Tree {
+    /// What the policy has against a package for a soname. `via`: it is not the program that asks.
+    pub(super) fn objection(
+        &self,
+        policy: &Policy,
+        asker: &Asker,
+        (soname, choice): (&str, &Choice),
+        via: Option<&Via>,
+    ) -> Option<Refusal> {
+        let program = asker.program();
+        let source = asker.source(soname);
+        let request = Request {
+            program: program.path,
+            soname: soname.as_bytes(),
+            package: Package {
+                attribute: &choice.attribute,
+                output: &choice.output,
+                store_path: choice.object.as_str(),
+            },
+            source,
+        };
+        let circumstances = Circumstances {
+            build_id: program.build_id,
+            index: Some(self.index.database_with(choice)),
+            realised: self.realiser.is_valid(&choice.object) || self.index.is_there(&choice.object),
+        };
+        let brought_by = match via {
+            // What the program names itself it asks for, whoever else does.
+            Some(Via::Dependency(library)) if source == Source::Runtime => Some(library.clone()),
+            _ => None,
+        };
+        let decision = match brought_by {
+            Some(_) => policy.decide_dependency(&request, &circumstances),
+            None => policy.decide_with(&request, &circumstances),
+        };
+        let Decision::Refuse { rule } = decision else { return None };
+        let package = Some(format!("{}.{}", choice.attribute, choice.output));
+        Some(Refusal { rule, package, brought_by, is_fault: policy.fault().is_some() })
+    }
+
+    /// What the policy has against a load that a package is to answer.
+    pub(super) fn objection_to(&self, load: &Wanted) -> Option<Refusal> {
+        let policy = self.permission.policy()?;
+        let asker = self.permission.askers.of(load.thread);
+        // What is redirected was found nowhere, so no library brought it along.
+        let via = self.permission.askers.via(&load.choice.file).filter(|_| !load.redirect);
+        if via == Some(Via::Own) {
+            return None;
+        }
+        let refusal = self.objection(&policy, &asker, (&load.soname, &load.choice), via.as_ref());
+        self.unless_audited(refusal, &load.soname, load.thread)
+    }
+
+    /// What the policy has against the host's own file of this name.
+    pub(super) fn objection_to_host(&self, soname: &str, thread: Option<Thread>) -> Option<Refusal> {
+        let policy = self.permission.policy()?;
+        let asker = self.permission.askers.of(thread);
+        let decision = policy.decide_host(&asker.program(), soname.as_bytes(), asker.source(soname));
+        let Decision::Refuse { rule } = decision else { return None };
+        let is_fault = policy.fault().is_some();
+        let refusal = Refusal { rule, package: None, brought_by: None, is_fault };
+        self.unless_audited(Some(refusal), soname, thread)
+    }
+
+    /// What the policy has against a file that is there already, so that nobody would have to provide it. What a program
+    /// finds by its own means is its own business, and so is glibc.
+    pub(super) fn objection_to_file(&self, path: &Path, thread: Option<Thread>) -> Option<Refusal> {
+        let policy = self.permission.policy()?;
+        let soname = path.file_name()?.to_str()?;
+        if path.starts_with(drivers::FOLDER) {
+            return path.exists().then(|| self.objection_to_host(soname, thread))?;
+        }
+        if !path.starts_with(STORE) || self.is_glibcs(path, soname) {
+            return None;
+        }
+        let via = self.permission.askers.via(path);
+        let choice = self.index.at(path).or_else(|| self.unindexed(path).filter(|_| via.is_some()))?;
+        if self.files.open(path).is_err() {
+            return None;
+        }
+        let refusal = if via == Some(Via::Own) {
+            None
+        } else {
+            let asker = self.permission.askers.of(thread);
+            let is_ours = || self.provisions.choose(thread, soname).is_some_and(|choice| choice.file == path);
+            if via.is_none() && asker.is_of_the_store() && !is_ours() {
+                return None;
+            }
+            self.objection(&policy, &asker, (soname, &choice), via.as_ref())
+        };
+        let refusal = self.unless_audited(refusal, soname, thread);
+        if refusal.is_none() {
+            self.permission.askers.expect_from(path, via.as_ref(), &self.files);
+        }
+        refusal
+    }
+
+    /// A library is about to be provided: what it refers to is a dependency.
+    pub(super) fn expect_dependencies_of(&self, library: &Path) {
+        if self.permission.policy().is_some() {
+            let via = self.permission.askers.via(library);
+            self.permission.askers.expect_from(library, via.as_ref(), &self.files);
+        }
+    }
+
+    /// The package that is to provide a soname to the program of a thread: the one that was chosen, or, where that is
+    /// refused, the first by rank that is not.
+    pub(super) fn choose_permitted(&self, thread: Option<Thread>, soname: &str) -> Option<Choice> {
+        let chosen = self.provisions.choose(thread, soname)?;
+        let Some(policy) = self.permission.policy() else { return Some(chosen) };
+        let asker = self.permission.askers.of(thread);
+        let permits = |choice: &Choice| {
+            let refusal = self.objection(&policy, &asker, (soname, choice), None);
+            refusal.is_none_or(|refusal| self.permission.only_tells(&refusal))
+        };
+        if permits(&chosen) { Some(chosen) } else { self.index.choose_where(soname, &permits) }
+    }
+
+    /// Why nobody provides a soname, if that is the policy's doing.
+    pub(super) fn objection_to_all(&self, soname: &str, thread: Option<Thread>) -> Option<Refusal> {
+        let policy = self.permission.policy()?;
+        let chosen = self.provisions.choose(thread, soname).or_else(|| self.index.choose(soname))?;
+        let asker = self.permission.askers.of(thread);
+        let refusal = self.objection(&policy, &asker, (soname, &chosen), None);
+        refusal.filter(|refusal| !self.permission.only_tells(refusal))
+    }
+
+    /// Is the package refused that the served cache has for this soname?
+    pub(super) fn is_withheld(&self, soname: &str, thread: Option<Thread>) -> bool {
+        let Some(policy) = self.permission.policy() else { return false };
+        let Some(chosen) = self.provisions.choose(thread, soname) else { return false };
+        let asker = self.permission.askers.of(thread);
+        let refusal = self.objection(&policy, &asker, (soname, &chosen), None);
+        refusal.is_some_and(|refusal| !self.permission.only_tells(&refusal))
+    }
+
+    /// Is this soname left to the host's driver folders?
+    pub(super) fn is_left_to_the_host(&self, soname: &str, thread: Option<Thread>) -> bool {
+        let Some(policy) = self.permission.policy() else { return false };
+        let asker = self.permission.askers.of(thread);
+        policy.host_only(&asker.program(), soname.as_bytes()).is_some()
+    }
+
+    /// Tells of a library that is kept back.
+    pub(super) fn forbid(&self, soname: &str, thread: Option<Thread>, since: Instant, refusal: &Refusal) {
+        let is_news = refusal.is_fault && self.permission.tells_fault();
+        self.witness.forbidden(soname, thread, since, refusal, is_news);
+    }
+
+    fn unless_audited(
+        &self,
+        refusal: Option<Refusal>,
+        soname: &str,
+        thread: Option<Thread>,
+    ) -> Option<Refusal> {
+        let refusal = refusal?;
+        if self.permission.only_tells(&refusal) {
+            self.witness.would_be_forbidden(soname, thread, &refusal);
+            return None;
+        }
+        Some(refusal)
+    }
+
+    /// Nothing runs without glibc, so nobody is asked about it, or about its modules.
+    fn is_glibcs(&self, path: &Path, soname: &str) -> bool {
+        let object = object_of(path);
+        self.index.is_glibc(soname)
+            || self.provisions.find(|loader| object.is_some() && object_of(&loader.path) == object).is_some()
+    }
+
+    /// A file of the store that no index knows.
+    fn unindexed(&self, path: &Path) -> Option<Choice> {
+        let object = object_of(path)?;
+        let package = self.index.package_of(&object).unwrap_or_default();
+        Some(Choice {
+            object,
+            file: path.to_owned(),
+            attribute: package.attribute.to_owned(),
+            output: package.output.to_owned(),
+        })
+    }
+}
+
+/// The store object that a file lies in.
+fn object_of(path: &Path) -> Option<StorePath> {
+    let name = path.strip_prefix(STORE).ok()?.components().next()?;
+    StorePath::new(Path::new(STORE).join(name).to_str()?)
+}

@@ -1,0 +1,197 @@
+//! The policy, wherever something is provided: what it forbids is for the program not there, is not downloaded, and is told
+//! with package and line.
+
+use std::fs;
+use std::path::PathBuf;
+
+use sonde_world::RootBuilder;
+
+use crate::harness::{Conversation, EVERYBODY, Outcome, SONDE, Who, fixture, run};
+
+const CURL: &str = "/opt/programs/curl/usr/bin/curl";
+const HEAD: &str = "version = 1\ndefault = 'allow'\n";
+const LIBRARY: &str = "libpng16.so.16";
+const GONE: &str = "cannot open shared object file: No such file or directory";
+
+/// A rule against packages of this attribute.
+fn deny(attribute: &str) -> String {
+    format!("{HEAD}[[package]]\nrule = 'deny'\nattribute = '{attribute}'\n")
+}
+
+/// A user's policy that can be changed while programs run, and the root in which it is in force.
+struct Ruled {
+    file: PathBuf,
+    root: RootBuilder,
+}
+
+impl Ruled {
+    fn by(policy: &str, name: &str, root: RootBuilder) -> Self {
+        let folder = fixture().guests().join(format!("enforced-{name}/sonde"));
+        fs::create_dir_all(&folder).unwrap();
+        let ruled = Self {
+            file: folder.join("policy.toml"),
+            root: root.env("XDG_CONFIG_HOME", format!("/guests/enforced-{name}")),
+        };
+        ruled.change(policy);
+        ruled
+    }
+
+    fn change(&self, policy: &str) {
+        let unfinished = self.file.with_extension("new");
+        fs::write(&unfinished, policy).unwrap();
+        fs::rename(unfinished, &self.file).unwrap();
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Outcome {
+        run(self.root.command(program).args(arguments))
+    }
+
+    fn trace(&self, program: &str, arguments: &[&str]) -> Outcome {
+        run(self.root.command(SONDE).args(["trace", program]).args(arguments))
+    }
+
+    /// Is there a store object with this in its name, in either store?
+    fn has(&self, name: &str) -> bool {
+        let script = "ls -d /nix/store/* ~/.local/share/sonde/store/nix/store/* 2>/dev/null";
+        run(self.root.command("/bin/sh").args(["-c", script])).stdout.contains(name)
+    }
+}
+
+#[test]
+fn what_is_opened_at_run_time_is_not_there_and_not_downloaded() {
+    let guest = fixture().guest("load");
+    for who in EVERYBODY {
+        let cache = fixture().server.url();
+        for (kind, (_state, root)) in
+            [("nix", fixture().cold(who)), ("embedded", fixture().embedded(who, &cache))]
+        {
+            let ruled = Ruled::by(&deny("libpng"), &format!("dlopen-{kind}-{who:?}"), root);
+            let outcome = ruled.run(&guest, &["here", LIBRARY, "libexpat.so.1"]);
+            assert!(outcome.stdout.starts_with(&format!("{LIBRARY}: {LIBRARY}: {GONE}\n")), "{outcome}");
+            assert!(outcome.stdout.contains("libexpat.so.1: map /nix/store/"), "{outcome}");
+            assert_eq!(outcome.stderr, "", "nobody is linked against it: {outcome}");
+            let traced = ruled.trace(&guest, &["here", LIBRARY]);
+            let line = traced.stderr.lines().find(|line| line.starts_with(LIBRARY)).unwrap_or_default();
+            assert!(line.contains("(dlopen)") && line.contains("libpng.out"), "{traced}");
+            assert!(line.contains("forbidden: /guests/enforced-dlopen-"), "{traced}");
+            assert!(line.contains("policy.toml:3: deny package attribute = \"libpng\""), "{traced}");
+            assert!(!ruled.has("-libpng"), "{kind} as {who:?}: it was downloaded");
+        }
+    }
+}
+
+#[test]
+fn what_a_program_is_linked_against_is_told_once_on_its_standard_error() {
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        // Under whatever attribute: there are others that have it.
+        let policy = format!("{HEAD}[[package]]\nrule = 'deny'\nsoname = 'libcurl.so.*'\n");
+        let ruled = Ruled::by(&policy, &format!("needed-{who:?}"), root);
+        let outcome = ruled.run(CURL, &["--version"]);
+        assert_eq!(outcome.code(), Some(127), "{outcome}");
+        let line = format!(
+            "sonde: libcurl.so.4, needed by {CURL}, is in curl.out, which the policy forbids: \
+             /guests/enforced-needed-{who:?}/sonde/policy.toml:3: deny package soname = \"libcurl.so.*\"\n"
+        );
+        assert_eq!(outcome.stderr.matches("sonde: ").count(), 1, "{outcome}");
+        assert!(outcome.stderr.starts_with(&line), "{outcome}");
+        assert!(!ruled.has("curl"), "a candidate was downloaded to be looked at");
+    }
+}
+
+#[test]
+fn the_next_candidate_that_is_allowed_is_taken_and_a_pin_is_followed() {
+    let (_state, root) = fixture().cold(Who::Alice);
+    let guest = fixture().guest("load");
+    let ruled = Ruled::by(&deny("zlib"), "next", root);
+    let other = ruled.run(&guest, &["here", "libz.so.1"]);
+    assert!(other.stdout.contains("libz.so.1: map /"), "{other}");
+    assert!(!ruled.has("-zlib-1"), "{other}");
+    let name = run(ruled.root.command(SONDE).args(["find", "libz.so.1"])).stdout;
+    assert!(name.contains("forbidden by"), "{name}");
+    ruled.change(&format!("{HEAD}[[soname]]\nname = 'libz.so.1'\npin = 'zlib-lite'\n"));
+    let pinned = ruled.trace(&guest, &["here", "libz.so.1"]);
+    let line = pinned.stderr.lines().rfind(|line| line.starts_with("libz.so.1")).unwrap_or_default();
+    assert!(line.contains("zlib-lite.out") && line.contains("redirected"), "{pinned}");
+}
+
+#[test]
+fn what_is_in_the_store_already_is_kept_back_all_the_same() {
+    let guest = fixture().guest("load");
+    for who in EVERYBODY {
+        let cache = fixture().server.url();
+        for (kind, (_state, root)) in
+            [("nix", fixture().cold(who)), ("embedded", fixture().embedded(who, &cache))]
+        {
+            let ruled = Ruled::by(HEAD, &format!("there-{kind}-{who:?}"), root);
+            let before = ruled.run(&guest, &["here", LIBRARY]);
+            assert!(before.succeeded() && ruled.has("-libpng"), "{before}");
+            for policy in [
+                deny("libpng"),
+                format!("{HEAD}dlopen = 'deny'\n"),
+                format!("{HEAD}[[soname]]\nname = 'libpng16.so.*'\nrule = 'deny'\n"),
+                "version = 1\ndefault = 'deny'\n".to_owned(),
+                format!("{HEAD}[[program]]\npath = '{guest}'\ndefault = 'deny'\n"),
+            ] {
+                ruled.change(&policy);
+                let after = ruled.run(&guest, &["here", LIBRARY]);
+                assert!(after.stdout.contains(GONE), "{kind} as {who:?}, {policy}: {after}");
+            }
+            let realised = format!("{HEAD}dlopen = 'realised-only'\n");
+            ruled.change(&realised);
+            let mixed = ruled.run(&guest, &["here", LIBRARY, "libsqlite3.so.0"]);
+            assert!(mixed.stdout.contains(&format!("{LIBRARY}: map /nix/store/")), "{mixed}");
+            assert!(mixed.stdout.contains(&format!("libsqlite3.so.0: {GONE}")), "{mixed}");
+        }
+    }
+}
+
+#[test]
+fn an_allowed_package_keeps_what_it_brings_along() {
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let policy =
+            "version = 1\ndefault = 'deny'\n[[package]]\nrule = 'allow'\nattribute = ['curl', 'zlib']\n";
+        let ruled = Ruled::by(policy, &format!("bring-{who:?}"), root);
+        for _ in 0..2 {
+            let outcome = ruled.run(CURL, &["--version"]);
+            assert!(outcome.stdout.starts_with("curl 7.") && outcome.stderr.is_empty(), "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_policy_counts_for_a_program_that_runs() {
+    let guest = fixture().guest("load");
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let ruled = Ruled::by(HEAD, &format!("live-{who:?}"), root);
+        let mut program = Conversation::with(ruled.root.command(&guest).arg("asked"));
+        assert!(program.ask("libexpat.so.1").contains(": map /nix/store/"));
+        ruled.change(&deny("libpng"));
+        assert!(program.ask(LIBRARY).contains(GONE));
+        ruled.change(&deny("sqlite*"));
+        assert!(program.ask(LIBRARY).contains(": map /nix/store/"));
+        assert!(program.ask("libsqlite3.so.0").contains(GONE));
+        fs::remove_file(&ruled.file).unwrap();
+        assert!(program.ask("libsqlite3.so.0").contains(": map /nix/store/"));
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_refuses_everything_in_one_line() {
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let ruled = Ruled::by(HEAD, &format!("broken-{who:?}"), root);
+        assert!(ruled.run(CURL, &["--version"]).succeeded());
+        ruled.change("version = 1\ndefualt = 'allow'\n");
+        let outcome = ruled.run(CURL, &["--version"]);
+        assert_eq!(outcome.code(), Some(127), "{outcome}");
+        assert_eq!(outcome.stderr.matches("sonde: ").count(), 1, "{outcome}");
+        assert!(outcome.stderr.contains("policy.toml:2:1: unknown key `defualt`"), "{outcome}");
+        assert!(outcome.stderr.contains("nothing is provided until that is put right"), "{outcome}");
+        let needs_nothing = ruled.run(&fixture().guest("end"), &["exit", "3"]);
+        assert_eq!(needs_nothing.code(), Some(3), "{needs_nothing}");
+        assert_eq!(needs_nothing.stderr, "", "{needs_nothing}");
+    }
+}
