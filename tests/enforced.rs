@@ -195,3 +195,67 @@ fn a_policy_that_cannot_be_read_refuses_everything_in_one_line() {
         assert_eq!(needs_nothing.stderr, "", "{needs_nothing}");
     }
 }
+
+#[test]
+fn a_package_whose_dependency_is_forbidden_is_refused_whole() {
+    let guest = fixture().guest("load");
+    for who in EVERYBODY {
+        let cache = fixture().server.url();
+        for (kind, (_state, root)) in
+            [("nix", fixture().cold(who)), ("embedded", fixture().embedded(who, &cache))]
+        {
+            let ruled = Ruled::by(&deny("zlib"), &format!("dependency-{kind}-{who:?}"), root);
+            let refused = ruled.trace(&guest, &["here", LIBRARY]);
+            assert!(refused.stdout.contains(GONE), "{kind} as {who:?}: {refused}");
+            let line = refused.stderr.lines().find(|line| line.starts_with(LIBRARY)).unwrap_or_default();
+            assert!(line.contains("libpng.out"), "{refused}");
+            assert!(
+                line.contains("forbidden: it needs /nix/store/") && line.contains("-zlib-1"),
+                "{refused}"
+            );
+            assert!(line.contains("policy.toml:3: deny package attribute = \"zlib\""), "{refused}");
+            assert!(!ruled.has("-libpng") && !ruled.has("-zlib-1"), "{kind} as {who:?}: it was downloaded");
+            // In the store already, it is the dependency that is not there.
+            ruled.change(HEAD);
+            assert!(ruled.run(&guest, &["here", LIBRARY]).succeeded());
+            ruled.change(&deny("zlib"));
+            let there = ruled.run(&guest, &["here", LIBRARY]);
+            assert!(there.stdout.contains(&format!("libz.so.1: {GONE}")), "{there}");
+            assert!(there.stderr.starts_with("sonde: libz.so.1, needed by /nix/store/"), "{there}");
+            assert!(
+                there.stderr.contains("libpng16.so.16, is in zlib.out, which the policy forbids: "),
+                "{there}"
+            );
+            assert_eq!(there.stderr.matches("sonde: ").count(), 1, "{there}");
+        }
+    }
+}
+
+#[test]
+fn downloads_are_limited_and_offline_there_are_none() {
+    let guest = fixture().guest("load");
+    for (kind, (_state, root)) in [
+        ("nix", fixture().cold(Who::Alice)),
+        ("embedded", fixture().embedded(Who::Alice, &fixture().server.url())),
+    ] {
+        let ruled = Ruled::by(HEAD, &format!("limits-{kind}"), root);
+        assert!(ruled.run(&guest, &["here", "libexpat.so.1"]).succeeded());
+        for (limit, words) in [
+            ("download-per-start = 1", "would download"),
+            ("offline = true", "forbidden: /guests/enforced-limits-"),
+        ] {
+            ruled.change(&format!("{HEAD}[limits]\n{limit}\n"));
+            let outcome = ruled.trace(&guest, &["here", "libexpat.so.1", LIBRARY]);
+            assert!(outcome.stdout.contains("libexpat.so.1: map /nix/store/"), "{kind}, {limit}: {outcome}");
+            assert!(
+                outcome.stdout.contains(&format!("{LIBRARY}: {LIBRARY}: {GONE}")),
+                "{kind}, {limit}: {outcome}"
+            );
+            assert!(
+                outcome.stderr.contains(words) && outcome.stderr.contains("policy.toml:4: "),
+                "{outcome}"
+            );
+            assert!(!ruled.has("-libpng"), "{kind}, {limit}");
+        }
+    }
+}

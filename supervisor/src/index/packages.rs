@@ -10,10 +10,12 @@ use crate::store::StorePath;
 pub(crate) struct PackageName<'i> {
     pub(crate) attribute: &'i str,
     pub(crate) output: &'i str,
+    /// The database that has it first; empty where none does.
+    pub(crate) database: &'i str,
 }
 
-/// By the part of the store path that begins with the hash: attribute and output.
-pub(super) type Packages = HashMap<String, (String, String)>;
+/// By the part of the store path that begins with the hash: the database, attribute and output.
+pub(super) type Packages = HashMap<String, (usize, String, String)>;
 
 impl Index {
     /// The package that a store path belongs to; nothing for one that has no library in any database.
@@ -22,19 +24,19 @@ impl Index {
     pub(crate) fn package_of(&self, object: &StorePath) -> Option<PackageName<'_>> {
         let packages = self.packages.get_or_init(|| {
             let mut all = Packages::new();
-            for table in &self.tables {
+            for (database, table) in self.tables.iter().enumerate() {
                 for provider in table.providers() {
                     let package = provider.package;
                     if !all.contains_key(package.base) {
-                        let name = (package.attr.to_owned(), package.output.to_owned());
+                        let name = (database, package.attr.to_owned(), package.output.to_owned());
                         all.insert(package.base.to_owned(), name);
                     }
                 }
             }
             all
         });
-        let (attribute, output) = packages.get(object.base_name())?;
-        Some(PackageName { attribute, output })
+        let (database, attribute, output) = packages.get(object.base_name())?;
+        Some(PackageName { attribute, output, database: self.name_of(*database) })
     }
 
     /// The name of the first database that knows the chosen file; empty where none does.

@@ -3,15 +3,17 @@
 //! The policy is looked up for each decision, so that a changed file counts from the next load on. Where there is none
 //! nothing else is looked at.
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use sonde_policy::{Circumstances, Decision, Package, Policy, Request, Source};
 
 use super::askers::{Asker, Askers, Via};
 use super::tree::{Tree, Wanted};
+use super::witness::{lock, process_of};
 use crate::guest::remote::Thread;
 use crate::index::Choice;
 use crate::plan::drivers;
@@ -25,6 +27,9 @@ pub(super) struct Permission {
     /// Refusals are only told.
     audit: bool,
     fault_told: AtomicBool,
+    last: Mutex<Option<Arc<Policy>>>,
+    /// By process, what was kept from libraries of allowed packages.
+    dependencies: Mutex<HashSet<(u32, String)>>,
 }
 
 /// Why a library is kept from a program.
@@ -42,12 +47,32 @@ pub(super) struct Refusal {
 
 impl Permission {
     pub(super) fn new(rules: Rules, audit: bool) -> Self {
-        Self { rules, askers: Askers::default(), audit, fault_told: AtomicBool::new(false) }
+        Self {
+            rules,
+            askers: Askers::default(),
+            audit,
+            fault_told: AtomicBool::new(false),
+            last: Mutex::default(),
+            dependencies: Mutex::default(),
+        }
     }
 
     /// The policy as it is now; none where everything is allowed.
     pub(super) fn policy(&self) -> Option<Arc<Policy>> {
         Some(self.rules.policy()).filter(|policy| !policy.is_allow_all())
+    }
+
+    fn is_forbidden_dependency(&self, thread: Option<Thread>, soname: &str) -> bool {
+        lock(&self.dependencies).contains(&(thread.map_or(0, process_of), soname.to_owned()))
+    }
+
+    /// Is it another policy than when this was last asked?
+    fn has_changed(&self) -> bool {
+        let now = self.rules.policy();
+        let mut last = lock(&self.last);
+        let changed = last.as_ref().is_some_and(|last| !Arc::ptr_eq(last, &now));
+        *last = Some(now);
+        changed
     }
 
     /// Is it the first time that somebody is to be told that the policy cannot be read?
@@ -176,7 +201,12 @@ impl Tree {
             let refusal = self.objection(&policy, &asker, (soname, choice), None);
             refusal.is_none_or(|refusal| self.permission.only_tells(&refusal))
         };
-        if permits(&chosen) { Some(chosen) } else { self.index.choose_where(soname, &permits) }
+        if permits(&chosen) {
+            return Some(chosen);
+        }
+        // A package whose dependency is forbidden is not given another one's library in its place.
+        let stands_in = !self.permission.is_forbidden_dependency(thread, soname);
+        if stands_in { self.index.choose_where(soname, &permits) } else { None }
     }
 
     /// Why nobody provides a soname, if that is the policy's doing.
@@ -204,8 +234,28 @@ impl Tree {
         policy.host_only(&asker.program(), soname.as_bytes()).is_some()
     }
 
+    /// Does a rule forbid something that is downloaded for the sake of something else?
+    pub(super) fn unless_only_told(&self, what: &str, rule: Arc<str>) -> Result<(), Arc<str>> {
+        let refusal = Refusal { rule, package: None, brought_by: None, is_fault: false };
+        if self.permission.only_tells(&refusal) {
+            self.witness.would_be_forbidden(what, None, &refusal);
+            return Ok(());
+        }
+        Err(refusal.rule)
+    }
+
+    /// What a policy allows can be tried again where another one was in force when it failed.
+    pub(super) fn forget_failures_of_another_policy(&self) {
+        if self.permission.has_changed() {
+            self.realiser.forget_failures();
+        }
+    }
+
     /// Tells of a library that is kept back.
     pub(super) fn forbid(&self, soname: &str, thread: Option<Thread>, since: Instant, refusal: &Refusal) {
+        if refusal.brought_by.is_some() {
+            lock(&self.permission.dependencies).insert((thread.map_or(0, process_of), soname.to_owned()));
+        }
         let is_news = refusal.is_fault && self.permission.tells_fault();
         self.witness.forbidden(soname, thread, since, refusal, is_news);
     }

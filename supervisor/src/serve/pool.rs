@@ -19,8 +19,8 @@ const WORKERS: usize = 8;
 /// its job is done: the tree slows itself down and nobody else. The receiving thread never waits, because under ptrace
 /// the tree's threads need it to get anywhere at all.
 pub(crate) enum Job {
-    /// A path that somebody waits for.
-    Realise(StorePath),
+    /// A path that somebody waits for, and who was the first.
+    Realise(StorePath, Option<Thread>),
     /// A load whose package cannot be had, but may be built.
     Rebuild(Box<Waiting>, StoreError),
     /// A process of the tree that has called the supervisor.

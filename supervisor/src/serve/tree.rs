@@ -11,6 +11,7 @@ use sonde_resolve::ldcache;
 use tracing::{debug, warn};
 
 use super::fallback::Fallback;
+use super::gate::TreeGate;
 use super::hello;
 use super::keeper::Custody;
 use super::knowledge::View;
@@ -223,8 +224,9 @@ impl Tree {
                     debug!(%error, "a process of the tree could not be greeted");
                 }
             }
-            Job::Realise(object) => {
-                let (result, waiting) = self.realiser.run(&object);
+            Job::Realise(object, thread) => {
+                let gate = TreeGate::new(self, self.permission.askers.of(thread), self.permission.policy());
+                let (result, waiting) = self.realiser.run(&object, &gate);
                 for waiting in waiting {
                     match &result {
                         Err(error) if self.fallback.helps(error) => self.rebuild(waiting, error),
@@ -310,13 +312,14 @@ impl Tree {
             self.forbid(&load.soname, load.thread, load.since, &refusal);
             return notification.not_there();
         }
-        let object = load.choice.object.clone();
+        self.forget_failures_of_another_policy();
+        let (object, thread) = (load.choice.object.clone(), load.thread);
         match self.realiser.ask(&object, Waiting { notification, load }) {
             Asked::Answered(waiting, Err(error)) if self.fallback.helps(&error) => {
                 pool.submit(Job::Rebuild(Box::new(waiting), error));
             }
             Asked::Answered(waiting, result) => self.provide(waiting, &result, false),
-            Asked::Start => pool.submit(Job::Realise(object)),
+            Asked::Start => pool.submit(Job::Realise(object, thread)),
             Asked::Waiting => {}
         }
     }
@@ -349,7 +352,10 @@ impl Tree {
         let Waiting { notification, load } = waiting;
         if let Err(error) = result {
             self.witness.failed(&load, error);
-            return notification.let_through();
+            return match error {
+                StoreError::Gate(_) => notification.not_there(),
+                _ => notification.let_through(),
+            };
         }
         self.expect_dependencies_of(&load.choice.file);
         if !load.redirect {

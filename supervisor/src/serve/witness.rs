@@ -142,7 +142,11 @@ impl Witness {
             let line = errors::unavailable(&load.soname, &needed_by, &load.choice, error);
             self.tell(load.thread, &load.soname, &line);
         }
-        self.report(load, How::Failed(error.to_string()), None);
+        let how = match error {
+            StoreError::Gate(error) => How::Forbidden(error.to_string()),
+            error => How::Failed(error.to_string()),
+        };
+        self.report(load, how, None);
     }
 
     /// A library that was provided.
@@ -252,11 +256,11 @@ fn write_at_once(mut file: File, line: &str) -> io::Result<()> {
     file.write_all(&bytes)
 }
 
-fn process_of(thread: Thread) -> u32 {
+pub(super) fn process_of(thread: Thread) -> u32 {
     thread.process().unwrap_or(thread.id())
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Maps and sets stay whole whatever happens between two of their methods.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

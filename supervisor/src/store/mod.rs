@@ -3,6 +3,7 @@
 mod config;
 mod embedded;
 mod files;
+mod gate;
 mod limits;
 mod nix;
 mod path;
@@ -12,6 +13,7 @@ mod realiser;
 pub(crate) use config::{ConfigError, StoreConfig, StoreMode};
 pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent, http_get};
 pub(crate) use files::{STORE, StoreFiles};
+pub(crate) use gate::{Gate, GateError, OpenGate};
 pub(crate) use limits::{LimitError, Limits, Sizes, size};
 pub(crate) use nix::{Fallback, NixStore};
 pub(crate) use path::StorePath;
@@ -43,7 +45,19 @@ pub(crate) trait Store: Send + Sync {
     /// Makes the paths and everything that they refer to valid, and protects them from garbage collection by a
     /// root at `root` (and `root-2`, `root-3` … for the second path and on, as Nix names them). For paths that are valid
     /// this adds the roots and nothing else.
-    fn realise(&self, paths: &[StorePath], root: &Path, progress: &dyn Progress) -> Result<(), StoreError>;
+    #[cfg(test)]
+    fn realise(&self, paths: &[StorePath], root: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
+        self.realise_through(&OpenGate, paths, root, progress)
+    }
+
+    /// The same, if `gate` has nothing against what would be downloaded.
+    fn realise_through(
+        &self,
+        gate: &dyn Gate,
+        paths: &[StorePath],
+        root: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), StoreError>;
 
     /// Lets go of what the root keeps; one that is not there is no error. The link is all there is of a root: Nix
     /// forgets an indirect root whose link has gone at its next collection.
@@ -118,4 +132,7 @@ pub(crate) enum StoreError {
     /// The configuration forbids it.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// The policy forbids something that would come along, or so much.
+    #[error(transparent)]
+    Gate(#[from] GateError),
 }

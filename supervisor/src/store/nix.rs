@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
+use super::gate::pass;
 use super::progress::UnderWay;
-use super::{Limits, Progress, Sizes, Store, StoreError, StorePath};
+use super::{Gate, Limits, Progress, Sizes, Store, StoreError, StorePath};
 pub(crate) use fallback::Fallback;
 
 /// Nix, asked through its command.
@@ -30,6 +31,13 @@ impl NixStore {
 
     fn command(&self) -> Result<&Path, StoreError> {
         self.command.as_deref().ok_or(StoreError::NoNix)
+    }
+
+    /// What Nix says that it would do.
+    fn dry_run(&self, paths: &[StorePath]) -> Result<String, StoreError> {
+        let arguments = ["--realise", "--dry-run"].into_iter().chain(paths.iter().map(StorePath::as_str));
+        let words = command::run(self.command()?, arguments)?.stderr;
+        Ok(String::from_utf8_lossy(&words).into_owned())
     }
 
     /// Offline, everything must be valid already.
@@ -60,23 +68,30 @@ impl Store for NixStore {
     }
 
     fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError> {
-        let program = self.command()?;
         self.allow_fetching(paths)?;
         if self.limits.offline {
             // A valid path has valid references.
             return Ok(Sizes::default());
         }
-        let arguments = ["--realise", "--dry-run"].into_iter().chain(paths.iter().map(StorePath::as_str));
-        let words = command::run(program, arguments)?.stderr;
-        dry_run::sizes(&String::from_utf8_lossy(&words)).ok_or_else(unknown_size)
+        dry_run::sizes(&self.dry_run(paths)?).ok_or_else(unknown_size)
     }
 
-    fn realise(&self, paths: &[StorePath], root: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
+    fn realise_through(
+        &self,
+        gate: &dyn Gate,
+        paths: &[StorePath],
+        root: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), StoreError> {
         let program = self.command()?;
         let _under_way = UnderWay::begin(progress, paths.len());
         self.allow_fetching(paths)?;
         if self.limits.max_download.is_some() {
             self.limits.allow(self.sizes(paths)?)?;
+        }
+        if !gate.is_open() {
+            let words = self.dry_run(paths)?;
+            pass(gate, paths, dry_run::paths(&words).iter(), dry_run::sizes(&words))?;
         }
         info!(paths = paths.len(), "asking Nix");
         let mut arguments = vec![OsStr::new("--realise")];

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{LimitError, NoProgress, Progress, Store, StoreError, StorePath};
+use super::{Gate, GateError, LimitError, NoProgress, Progress, Store, StoreError, StorePath};
 
 /// How long a failure is believed before the store is asked again: the loader asks for the same library in one folder
 /// after the other, and a person who has mended the network tries again.
@@ -86,8 +86,8 @@ impl<W> Realiser<W> {
     }
 
     /// Realises a path that [`Realiser::ask`] said to start, and returns everybody who waited for it.
-    pub(crate) fn run(&self, path: &StorePath) -> (Result<(), StoreError>, Vec<W>) {
-        let result = self.store_realise(std::slice::from_ref(path), &NoProgress);
+    pub(crate) fn run(&self, path: &StorePath, gate: &dyn Gate) -> (Result<(), StoreError>, Vec<W>) {
+        let result = self.store_realise(std::slice::from_ref(path), &NoProgress, gate);
         let waiting = match self.conclude(path, &result) {
             Some(State::Running(waiting)) => waiting,
             _ => Vec::new(),
@@ -100,12 +100,13 @@ impl<W> Realiser<W> {
         &self,
         paths: &[StorePath],
         progress: &dyn Progress,
+        gate: &dyn Gate,
     ) -> Vec<(StorePath, StoreError)> {
         let missing: Vec<StorePath> = paths.iter().filter(|path| !self.is_valid(path)).cloned().collect();
         if missing.is_empty() {
             return Vec::new();
         }
-        let refused = match self.store_realise(&missing, progress) {
+        let refused = match self.store_realise(&missing, progress, gate) {
             Ok(()) => {
                 missing.iter().for_each(|path| self.note(path, &Ok(())));
                 return Vec::new();
@@ -118,10 +119,13 @@ impl<W> Realiser<W> {
             let alone = std::slice::from_ref(&path);
             let result = match &refused {
                 // In parts it would be what is too much as a whole.
-                StoreError::Limit(LimitError::TooLarge { .. }) if self.would_download(alone) => {
+                StoreError::Limit(LimitError::TooLarge { .. })
+                | StoreError::Gate(GateError::Download { .. } | GateError::Unknown)
+                    if self.would_download(alone) =>
+                {
                     Err(refused.clone())
                 }
-                _ => self.store_realise(alone, progress),
+                _ => self.store_realise(alone, progress, gate),
             };
             self.note(&path, &result);
             if let Err(error) = result {
@@ -131,12 +135,22 @@ impl<W> Realiser<W> {
         failed
     }
 
+    /// What could not be had is asked for again: whatever was against it has changed.
+    pub(crate) fn forget_failures(&self) {
+        self.states().retain(|_, state| !matches!(state, State::Failed(..)));
+    }
+
     /// Also if that cannot be told.
     fn would_download(&self, paths: &[StorePath]) -> bool {
         self.store.sizes(paths).map_or(true, |sizes| sizes.download > 0)
     }
 
-    fn store_realise(&self, paths: &[StorePath], progress: &dyn Progress) -> Result<(), StoreError> {
+    fn store_realise(
+        &self,
+        paths: &[StorePath],
+        progress: &dyn Progress,
+        gate: &dyn Gate,
+    ) -> Result<(), StoreError> {
         let Some(first) = paths.first() else { return Ok(()) };
         fs::create_dir_all(&self.roots).map_err(|error| StoreError::Command {
             command: format!("creating {}", self.roots.display()),
@@ -145,8 +159,8 @@ impl<W> Realiser<W> {
         // A path is rooted once in a plan, so its name is free.
         let root = self.roots.join(first.base_name());
         // Whoever waits must be told even if the store panics.
-        let realised = catch_unwind(AssertUnwindSafe(|| self.store.realise(paths, &root, progress)));
-        let realised = realised.unwrap_or_else(|_| {
+        let realise = || self.store.realise_through(gate, paths, &root, progress);
+        let realised = catch_unwind(AssertUnwindSafe(realise)).unwrap_or_else(|_| {
             Err(StoreError::Refused("the store failed unexpectedly; please report this".into()))
         });
         realised.inspect_err(|error| tracing::warn!(%first, %error, "not realised"))
@@ -200,7 +214,13 @@ mod tests {
             Ok(Sizes { download, ..Sizes::default() })
         }
 
-        fn realise(&self, paths: &[StorePath], root: &Path, _: &dyn Progress) -> Result<(), StoreError> {
+        fn realise_through(
+            &self,
+            _: &dyn Gate,
+            paths: &[StorePath],
+            root: &Path,
+            _: &dyn Progress,
+        ) -> Result<(), StoreError> {
             self.requests.fetch_add(1, Ordering::Relaxed);
             Limits { max_download: Some(1), ..Limits::default() }.allow(self.sizes(paths)?)?;
             match paths.iter().find(|path| path.as_str().ends_with("-gone")) {
@@ -231,7 +251,7 @@ mod tests {
         let (store, realiser) = realiser(folder.path());
         assert!(matches!(realiser.ask(&path("zlib"), 1), Asked::Start));
         assert!(matches!(realiser.ask(&path("zlib"), 2), Asked::Waiting));
-        let (result, waiting) = realiser.run(&path("zlib"));
+        let (result, waiting) = realiser.run(&path("zlib"), &OpenGate);
         assert!(result.is_ok());
         assert_eq!(waiting, [1, 2]);
         assert!(matches!(realiser.ask(&path("zlib"), 3), Asked::Answered(3, Ok(()))));
@@ -242,7 +262,7 @@ mod tests {
     fn one_bad_path_does_not_spoil_the_others() {
         let folder = tempfile::tempdir().unwrap();
         let (_, realiser) = realiser(folder.path());
-        let failed = realiser.run_all(&[path("a"), path("b-gone"), path("c")], &NoProgress);
+        let failed = realiser.run_all(&[path("a"), path("b-gone"), path("c")], &NoProgress, &OpenGate);
         assert_eq!(failed.len(), 1);
         assert_eq!(failed[0].0, path("b-gone"));
         assert!(realiser.is_valid(&path("a")) && realiser.is_valid(&path("c")));
@@ -253,7 +273,7 @@ mod tests {
     fn what_is_too_much_as_a_whole_is_not_had_in_parts() {
         let folder = tempfile::tempdir().unwrap();
         let (_, realiser) = realiser(folder.path());
-        let failed = realiser.run_all(&[path("a-huge"), path("b-huge"), path("c")], &NoProgress);
+        let failed = realiser.run_all(&[path("a-huge"), path("b-huge"), path("c")], &NoProgress, &OpenGate);
         let names: Vec<_> = failed.iter().map(|(path, _)| path.clone()).collect();
         assert_eq!(names, [path("a-huge"), path("b-huge")]);
         assert!(realiser.is_valid(&path("c")));
@@ -263,9 +283,9 @@ mod tests {
     fn what_was_rooted_once_is_valid_for_the_next_supervisor() {
         let folder = tempfile::tempdir().unwrap();
         let (_, first) = realiser(folder.path());
-        assert!(first.run_all(&[path("a"), path("b")], &NoProgress).is_empty());
+        assert!(first.run_all(&[path("a"), path("b")], &NoProgress, &OpenGate).is_empty());
         let (store, second) = realiser(folder.path());
-        assert!(second.run_all(&[path("a"), path("b")], &NoProgress).is_empty());
+        assert!(second.run_all(&[path("a"), path("b")], &NoProgress, &OpenGate).is_empty());
         assert_eq!(store.requests.load(Ordering::Relaxed), 0);
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::hash::Sha;
-use crate::store::{LimitError, StoreError, StorePath};
+use crate::store::{GateError, LimitError, StoreError, StorePath};
 
 /// What one cache did wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -67,6 +67,8 @@ pub(crate) enum EmbeddedError {
     Disk { operation: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Limit(#[from] LimitError),
+    #[error(transparent)]
+    Gate(#[from] GateError),
 }
 
 /// A fault in words.
@@ -105,6 +107,7 @@ impl From<EmbeddedError> for StoreError {
     fn from(error: EmbeddedError) -> Self {
         match error {
             EmbeddedError::Limit(limit) => Self::Limit(limit),
+            EmbeddedError::Gate(error) => Self::Gate(error),
             error => Self::Refused(error.to_string()),
         }
     }

@@ -24,8 +24,9 @@ use super::nar::{NarError, unpack};
 use super::narinfo::{Compression, Narinfo};
 use super::remove::remove;
 use super::signature::Verdict;
+use crate::store::gate::pass;
 use crate::store::progress::{Told, UnderWay};
-use crate::store::{Progress, Sizes, StorePath, size};
+use crate::store::{Gate, Progress, Sizes, StorePath, size};
 
 /// Requests for narinfos under way at once; each is a round trip and no work.
 pub(super) const LOOKUPS: usize = 24;
@@ -78,7 +79,7 @@ impl<'s> Fetch<'s> {
     }
 
     /// Makes the paths and everything that they refer to valid.
-    pub(super) fn closure(&self, paths: &[StorePath]) -> Result<(), EmbeddedError> {
+    pub(super) fn closure(&self, paths: &[StorePath], gate: &dyn Gate) -> Result<(), EmbeddedError> {
         let _under_way = UnderWay::begin(self.progress, paths.len());
         let missing = self.missing(paths)?;
         if missing.is_empty() {
@@ -86,6 +87,7 @@ impl<'s> Fetch<'s> {
         }
         let sizes = total(&missing);
         self.store.limits.allow(sizes)?;
+        pass(gate, paths, missing.iter().map(|offer| &offer.info.path), Some(sizes))?;
         info!(paths = sizes.paths, download = %size(sizes.download), "fetching");
         self.progress.begin(sizes.paths, Some(sizes.download));
         in_parallel(&missing, TRANSFERS, |offer| self.obtain(offer, false))?;

@@ -26,7 +26,7 @@ pub(crate) use http::{http_agent, http_get};
 pub(crate) use maintain::Condition;
 pub(crate) use signature::PublicKey;
 
-use super::{Limits, NoProgress, Progress, Sizes, Store, StoreError, StorePath};
+use super::{Gate, Limits, NoProgress, OpenGate, Progress, Sizes, Store, StoreError, StorePath};
 use cache::Cache;
 use fetch::Fetch;
 use layout::Layout;
@@ -79,11 +79,12 @@ impl EmbeddedStore {
         roots: &Path,
         progress: &dyn Progress,
     ) -> Result<(), EmbeddedError> {
-        self.realise_with_roots(paths, |_, path| roots.join(path.base_name()), progress)
+        self.realise_with_roots(&OpenGate, paths, |_, path| roots.join(path.base_name()), progress)
     }
 
     fn realise_with_roots(
         &self,
+        gate: &dyn Gate,
         paths: &[StorePath],
         root_of: impl Fn(usize, &StorePath) -> PathBuf,
         progress: &dyn Progress,
@@ -91,7 +92,7 @@ impl EmbeddedStore {
         self.layout.create()?;
         // Until the roots stand, nothing else protects what is being fetched.
         let _lock = self.layout.lock_out_collection()?;
-        Fetch::new(self, progress).closure(paths)?;
+        Fetch::new(self, progress).closure(paths, gate)?;
         for (index, path) in paths.iter().enumerate() {
             let link = root_of(index, path);
             write_root(&link, path).map_err(EmbeddedError::disk("writing the gc root", &link))?;
@@ -113,12 +114,18 @@ impl Store for EmbeddedStore {
         Ok(Fetch::new(self, &NoProgress).sizes(paths)?)
     }
 
-    fn realise(&self, paths: &[StorePath], root: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
+    fn realise_through(
+        &self,
+        gate: &dyn Gate,
+        paths: &[StorePath],
+        root: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), StoreError> {
         let root_of = |index, _: &StorePath| match index {
             0 => root.to_owned(),
             _ => PathBuf::from(format!("{}-{}", root.display(), index + 1)),
         };
-        Ok(self.realise_with_roots(paths, root_of, progress)?)
+        Ok(self.realise_with_roots(gate, paths, root_of, progress)?)
     }
 }
 

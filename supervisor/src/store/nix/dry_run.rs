@@ -7,7 +7,7 @@
 //! this path will be fetched (178.1 KiB download, 1.2 MiB unpacked):
 //! ```
 
-use crate::store::Sizes;
+use crate::store::{Sizes, StorePath};
 
 /// Reads it; `None`: something is to be fetched, but how much of it cannot be understood.
 pub(super) fn sizes(words: &str) -> Option<Sizes> {
@@ -20,6 +20,12 @@ pub(super) fn sizes(words: &str) -> Option<Sizes> {
     let unpacked = rest.split_once(" unpacked")?.0;
     let paths = lines.take_while(|line| line.trim_start().starts_with("/nix/store/")).count();
     Some(Sizes { paths, download: bytes(download)?, unpacked: bytes(unpacked)? })
+}
+
+/// Every path in it, whether it is to be fetched or built.
+pub(super) fn paths(words: &str) -> Vec<StorePath> {
+    let words = super::command::strip_colours(words);
+    words.lines().filter_map(|line| StorePath::new(line.trim())).collect()
 }
 
 fn bytes(text: &str) -> Option<u64> {
