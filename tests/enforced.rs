@@ -259,3 +259,99 @@ fn downloads_are_limited_and_offline_there_are_none() {
         }
     }
 }
+
+#[test]
+fn the_hosts_drivers_are_kept_back_as_well() {
+    let guest = fixture().guest("load");
+    let drivers = fixture().guests().join("enforced-drivers/lib");
+    fs::create_dir_all(&drivers).unwrap();
+    for name in ["libcuda.so.1", "libenforced-host.so.1"] {
+        fixture().library(&drivers.join(name), name);
+    }
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let root = root.bind(drivers.parent().unwrap(), "/run/opengl-driver");
+        let ruled = Ruled::by(HEAD, &format!("host-{who:?}"), root);
+        let paths = ["libcuda.so.1", "/usr/lib/x86_64-linux-gnu/libcuda.so.1"];
+        for asked in paths {
+            let there = ruled.run(&guest, &["here", asked]);
+            assert!(there.stdout.contains(&format!("{asked}: map /")), "{there}");
+        }
+        ruled.change(&format!("{HEAD}[[soname]]\nname = 'libcuda.so.*'\nrule = 'deny'\n"));
+        for asked in paths {
+            let outcome = ruled.trace(&guest, &["here", asked]);
+            assert!(outcome.stdout.contains(&format!("{asked}: {GONE}")), "{outcome}");
+            assert!(outcome.stderr.contains("policy.toml:3: deny soname"), "{outcome}");
+        }
+        // What no list calls a driver is the host's where a rule says so.
+        let name = "libenforced-host.so.1";
+        assert!(ruled.run(&guest, &["here", name]).stdout.contains(GONE));
+        ruled.change(&format!("{HEAD}[[soname]]\nname = 'libenforced-*'\nrule = 'host-only'\n"));
+        let hosts = ruled.run(&guest, &["here", name]);
+        assert!(hosts.stdout.starts_with(&format!("{name}: map /")), "{hosts}");
+    }
+}
+
+#[test]
+fn an_engine_that_is_forbidden_is_not_used() {
+    for (engines, words) in [("'ptrace'", "engine ptrace"), ("'seccomp'", "engine seccomp")] {
+        let (_state, root) = fixture().cold(Who::Alice);
+        let ruled = Ruled::by(&format!("{HEAD}engines = [{engines}]\n"), "engines", root);
+        let outcome = ruled.trace(&fixture().guest("end"), &["exit", "3"]);
+        assert_eq!(outcome.code(), Some(3), "{outcome}");
+        assert!(outcome.stderr.contains(words), "{outcome}");
+    }
+    let (_state, root) = fixture().cold(Who::Alice);
+    let ruled = Ruled::by(&format!("{HEAD}engines = []\n"), "engines", root);
+    let outcome = ruled.run(&fixture().guest("end"), &["exit", "3"]);
+    let words =
+        "the policy forbids every engine that works here: /guests/enforced-engines/sonde/policy.toml:3: ";
+    assert!(outcome.stderr.contains(words), "{outcome}");
+}
+
+#[test]
+fn the_embedded_store_is_filled_from_caches_and_by_keys_that_are_allowed() {
+    let guest = fixture().guest("load");
+    let url = fixture().server.url();
+    let (_state, root) = fixture().embedded(Who::Alice, &url);
+    let key = fixture().cache_key();
+    let ruled = Ruled::by(HEAD, "caches", root);
+    assert!(ruled.run(&guest, &["here", "libexpat.so.1"]).succeeded());
+    for (setting, words) in [
+        ("caches = ['https://cache.nixos.org']", "is not asked, the policy forbids it: "),
+        ("keys = []", "is not trusted, the policy forbids it: "),
+    ] {
+        ruled.change(&format!("{HEAD}[store]\n{setting}\n"));
+        let outcome = ruled.trace(&guest, &["here", LIBRARY]);
+        assert!(outcome.stdout.contains(GONE), "{outcome}");
+        assert!(outcome.stderr.contains(words) && outcome.stderr.contains("policy.toml:4: "), "{outcome}");
+    }
+    ruled.change(&format!("{HEAD}[store]\ncaches = ['{url}']\nkeys = ['{key}']\n"));
+    assert!(ruled.run(&guest, &["here", LIBRARY]).succeeded());
+}
+
+#[test]
+fn an_audit_provides_and_tells_what_would_be_forbidden() {
+    let guest = fixture().guest("load");
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let ruled = Ruled::by(HEAD, &format!("audit-{who:?}"), root);
+        let named = fixture().guests().join(format!("enforced-audit-{who:?}/named.toml"));
+        fs::write(&named, deny("libpng")).unwrap();
+        let named = format!("/guests/enforced-audit-{who:?}/named.toml");
+        let trace = |options: &[&str]| {
+            let options = ["trace", "--policy", &named].into_iter().chain(options.iter().copied());
+            run(ruled.root.command(SONDE).args(options).args([&guest, "here", LIBRARY]))
+        };
+        let line = format!("sonde: audit: {LIBRARY} of libpng.out would be forbidden by {named}:3: deny");
+        for _ in 0..2 {
+            let audited = trace(&["--audit"]);
+            assert!(audited.stdout.contains(&format!("{LIBRARY}: map /nix/store/")), "{audited}");
+            assert_eq!(audited.stderr.matches(&line).count(), 1, "{audited}");
+        }
+        let forbidden = trace(&[]);
+        assert!(forbidden.stdout.contains(GONE), "{forbidden}");
+        let find = run(ruled.root.command(SONDE).args(["find", "--policy", &named, LIBRARY]));
+        assert!(find.stdout.contains(&format!("forbidden by {named}:3: ")), "{find}");
+    }
+}

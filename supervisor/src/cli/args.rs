@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use sonde_interp::handoff::Wish;
 
 use crate::index::registry::DEFAULT_NAME;
+use crate::serve::Orders;
 use crate::store::StoreMode;
 
 /// Runs foreign ELF programs on NixOS, with the libraries that they miss.
@@ -41,7 +42,7 @@ Exit status: the program's own; 127 if it, or what it needs, was not found; 126 
     /// Run a program and show, when it has ended, each library that it was given and why
     #[command(after_help = "\
 The program's own output is left as it is; the table goes to stderr. Exit status: the program's own.")]
-    Trace(Program),
+    Trace(Trace),
     /// Manage the index of which package has which library
     #[command(subcommand)]
     Index(IndexCommand),
@@ -96,6 +97,28 @@ impl Program {
             Some((program, arguments)) => (program, arguments),
             None => (OsStr::new(""), &[]),
         }
+    }
+}
+
+/// A program that is watched.
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    /// A policy file that narrows those in force
+    #[arg(long = "policy", value_name = "FILE")]
+    policies: Vec<PathBuf>,
+    /// Provide what the policy forbids, and tell of it on standard error
+    #[arg(long)]
+    audit: bool,
+    #[command(flatten)]
+    pub(crate) program: Program,
+}
+
+impl Trace {
+    /// What is said of the policy.
+    pub(crate) fn orders(&self) -> Orders {
+        // By their whole paths: who reads them may be elsewhere by then.
+        let whole = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        Orders { policies: self.policies.iter().map(whole).collect(), audit: self.audit }
     }
 }
 
@@ -179,6 +202,9 @@ pub(crate) struct Find {
     /// Look for library files by the end of their path (dri/swrast_dri.so) or a pattern (lib/libav*.so.60)
     #[arg(long, value_name = "PATTERN", conflicts_with_all = ["sonames", "program"])]
     pub(crate) file: Option<String>,
+    /// A policy file that narrows those in force
+    #[arg(long = "policy", value_name = "FILE")]
+    pub(crate) policies: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -67,7 +67,7 @@ fn answer(find: &Find) -> anyhow::Result<(String, bool)> {
     }
     let program = find.program.as_deref().map(|name| Program::read(&index, name)).transpose()?;
     let mut findings = findings(&index, &find.sonames, program.as_ref());
-    let policy = Rules::load(&settings, &[]).policy();
+    let policy = Rules::load(&settings, &find.policies).policy();
     for finding in &mut findings {
         for candidate in &mut finding.candidates {
             let rule = forbidden(&policy, &finding.soname, program.as_ref(), candidate);

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::StoreCommand;
 use super::{complain, exit_code, logging};
 use crate::report::progress;
+use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::store::{
     Condition, ConfigError, EmbeddedError, EmbeddedStore, Store, StoreConfig, StoreError, StorePath, size,
@@ -58,7 +59,7 @@ fn carry_out(command: &StoreCommand) -> Result<(), Failure> {
     }
     let in_use = config.wants_embedded(settings.nix_store.is_some());
     let notify = config.desktop_notification();
-    let store = config.embedded();
+    let store = config.embedded(&Rules::load(&settings, &[]).policy());
     let roots = settings.state.join("roots");
     match command {
         StoreCommand::Fetch { paths, dry_run: true, .. } => {

@@ -7,7 +7,7 @@ use sonde_interp::handoff::SUPERVISOR_FD;
 
 use super::{complain, exit_code, logging};
 use crate::serve::keeper::keep;
-use crate::serve::{self, Door};
+use crate::serve::{self, Door, Orders};
 use crate::settings::Settings;
 use crate::sys::scm_rights::Socket;
 use crate::sys::signals;
@@ -33,7 +33,7 @@ pub(crate) fn supervise() -> ExitCode {
     // Two processes return from here, one after the other.
     match keep(socket) {
         Some(inheritance) => {
-            serve::work(settings, inheritance, door.as_ref());
+            serve::work(settings, Orders::default(), inheritance, door.as_ref());
             // The keeper has it too, and closes it.
             std::mem::forget(door);
         }

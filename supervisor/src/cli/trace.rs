@@ -7,20 +7,21 @@ use std::thread;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use super::args::Program;
+use super::args::Trace;
 use super::run::{cannot_start, cannot_view, run, under_shim};
 use super::{complain, exit_code, logging, store_view};
 use crate::guest::launch::{Launch, Manner};
 use crate::guest::remote::Thread;
 use crate::report::event::Reporter;
 use crate::report::human;
-use crate::serve;
+use crate::serve::{self, Orders};
 use crate::settings::{Settings, find_shim};
 use crate::sys::scm_rights::Socket;
 use crate::sys::{reaped, signals, spawn};
 
 /// Runs the program, prints the table, and ends as the program did.
-pub(crate) fn trace(program: &Program) -> ExitCode {
+pub(crate) fn trace(trace: &Trace) -> ExitCode {
+    let program = &trace.program;
     logging::to_stderr();
     let (name, arguments) = program.split();
     let launch = match Launch::prepare(name, arguments) {
@@ -56,7 +57,7 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
         drop(theirs);
         // The child has them as they were; from now on it alone is meant.
         signals::ignore_terminal()?;
-        watch(settings, child, ours, &reporter)
+        watch((settings, trace.orders()), child, ours, &reporter)
     });
     match status {
         Ok(status) => {
@@ -71,11 +72,16 @@ pub(crate) fn trace(program: &Program) -> ExitCode {
     }
 }
 
-fn watch(settings: Settings, child: Pid, socket: Socket, reporter: &Reporter) -> io::Result<WaitStatus> {
+fn watch(
+    (settings, orders): (Settings, Orders),
+    child: Pid,
+    socket: Socket,
+    reporter: &Reporter,
+) -> io::Result<WaitStatus> {
     // Reaped at once, not when its tree has ended: before Linux 6.11 a zombie counts as a part of it.
     let reaper = thread::Builder::new().name("reaper".into()).spawn(move || reaped::wait(child))?;
     if let Some(thread) = Thread::new(child.as_raw().cast_unsigned())
-        && let Err(error) = serve::serve(settings, socket, thread, reporter.clone())
+        && let Err(error) = serve::serve(settings, orders, socket, thread, reporter.clone())
     {
         tracing::debug!(%error, "the program runs unsupervised; the shim has said why");
     }

@@ -115,6 +115,18 @@ impl EngineConfig {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Attempts(VecDeque<Attempt>);
 
+impl Attempts {
+    /// Leaves engines out.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(Engine) -> bool) {
+        self.0.retain(|attempt| keeps(attempt.engine));
+    }
+
+    /// Is there nothing to try?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Iterator for Attempts {
     type Item = Attempt;
 

@@ -51,6 +51,10 @@ pub(crate) enum HelloError {
         "the engine that was asked for does not work here: seccomp user notification needs Linux 5.9, ptrace 5.3"
     )]
     Kernel,
+    #[error(
+        "the policy forbids every engine that works here: {0}; libraries that are missing are not provided"
+    )]
+    Engine(Arc<str>),
     #[error(transparent)]
     Shared(#[from] SharedError),
     #[error("another supervisor's program came to the door")]
@@ -138,6 +142,8 @@ impl Greeting<'_> {
         let (tree, config, Admitted { provision, built_by_nix }) =
             tree.or_else(|error| refuse(socket, error))?;
         let attempts = config.attempts(guest.wish, tree.features);
+        let attempts = tree.permission.permitted(attempts);
+        let attempts = attempts.map_err(HelloError::Engine).or_else(|error| refuse(socket, error))?;
         let (no_new_privs, program, line) = (config.no_new_privs, &*guest.path, self.line);
         let provision = &*provision;
         let newcomer =
@@ -234,10 +240,9 @@ fn admit(tree: &Tree, guest: &Guest, progress: &dyn Progress) -> Result<Admitted
         (None, Some(choice)) => {
             let failed = failed.into_iter().find(|(object, _)| *object == choice.object);
             let choice = match failed {
-                Some((_, error)) if tree.fallback.helps(&error) => {
-                    let built = tree.fallback.build(&choice, tree.realiser.roots(), &tree.files);
-                    built.map_err(|source| HelloError::LoaderStore { path: choice.file, source })?
-                }
+                Some((_, error)) if tree.fallback.helps(&error) => tree
+                    .build(&choice)
+                    .map_err(|source| HelloError::LoaderStore { path: choice.file, source })?,
                 Some((_, source)) => return Err(HelloError::LoaderStore { path: choice.file, source }),
                 None => choice,
             };

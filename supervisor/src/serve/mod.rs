@@ -40,6 +40,7 @@ use door::Visit;
 use hello::Greeting;
 pub(crate) use hello::HelloError;
 use keeper::{Inheritance, Line, Orphan};
+pub(crate) use shared::Orders;
 use shared::Shared;
 use tree::Tree;
 
@@ -50,20 +51,21 @@ const IDLE: Duration = Duration::from_secs(10);
 /// takes over if this process dies.
 pub(crate) fn serve(
     settings: Settings,
+    orders: Orders,
     socket: Socket,
     thread: Thread,
     reporter: Reporter,
 ) -> Result<(), HelloError> {
     let line = Line::default();
-    let shared = Shared::new(settings, line.reader());
+    let shared = Shared::new(settings, orders, line.reader());
     greet_and_serve(&shared, &Greeting { socket, thread, reporter, line: &line, by_door: false })
 }
 
 /// Serves everybody: the trees that another worker has left, the program for which this process was started, and whoever
 /// comes to the door, until nobody has come for a while.
-pub(crate) fn work(settings: Settings, inheritance: Inheritance, door: Option<&Door>) {
+pub(crate) fn work(settings: Settings, orders: Orders, inheritance: Inheritance, door: Option<&Door>) {
     let Inheritance { orphans, first, line } = inheritance;
-    let shared = Shared::new(settings, line.reader());
+    let shared = Shared::new(settings, orders, line.reader());
     let (shared, line, trees) = (&shared, &line, &Trees::new());
     thread::scope(|scope| {
         let start = |serve: Box<dyn FnOnce() -> Result<(), HelloError> + Send>| {

@@ -9,16 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use sonde_policy::{Circumstances, Decision, Package, Policy, Request, Source};
+use sonde_interp::handoff::Engine as Kind;
+use sonde_policy::{Circumstances, Decision, Engine, Package, Policy, Request, Source};
 
 use super::askers::{Asker, Askers, Via};
+use super::shared::Shared;
 use super::tree::{Tree, Wanted};
 use super::witness::{lock, process_of};
+use crate::engine::choose::Attempts;
 use crate::guest::remote::Thread;
 use crate::index::Choice;
 use crate::plan::drivers;
 use crate::rules::Rules;
-use crate::store::{STORE, StorePath};
+use crate::store::{STORE, StoreError, StorePath};
 
 /// A tree's policy, and who it is about.
 pub(super) struct Permission {
@@ -46,7 +49,9 @@ pub(super) struct Refusal {
 }
 
 impl Permission {
-    pub(super) fn new(rules: Rules, audit: bool) -> Self {
+    /// The files in force, and those that were named.
+    pub(super) fn of(shared: &Shared) -> Self {
+        let (rules, audit) = (Rules::load(&shared.settings, &shared.orders.policies), shared.orders.audit);
         Self {
             rules,
             askers: Askers::default(),
@@ -64,6 +69,31 @@ impl Permission {
 
     fn is_forbidden_dependency(&self, thread: Option<Thread>, soname: &str) -> bool {
         lock(&self.dependencies).contains(&(thread.map_or(0, process_of), soname.to_owned()))
+    }
+
+    /// The engines that may be tried; the rule, if all that there are are forbidden. One of a policy that cannot be read is
+    /// none: without an engine nobody could say so.
+    pub(super) fn permitted(&self, mut attempts: Attempts) -> Result<Attempts, Arc<str>> {
+        let Some(policy) = self.policy().filter(|policy| policy.fault().is_none() && !attempts.is_empty())
+        else {
+            return Ok(attempts);
+        };
+        let decide = |kind| {
+            policy.decide_engine(match kind {
+                Kind::Seccomp => Engine::Seccomp,
+                Kind::Ptrace => Engine::Ptrace,
+            })
+        };
+        let refused =
+            [Kind::Seccomp, Kind::Ptrace].into_iter().map(decide).find_map(|decision| match decision {
+                Decision::Refuse { rule } => Some(rule),
+                Decision::Provide => None,
+            });
+        attempts.retain(|kind| decide(kind) == Decision::Provide);
+        match refused {
+            Some(rule) if attempts.is_empty() => Err(rule),
+            _ => Ok(attempts),
+        }
     }
 
     /// Is it another policy than when this was last asked?
@@ -232,6 +262,16 @@ impl Tree {
         let Some(policy) = self.permission.policy() else { return false };
         let asker = self.permission.askers.of(thread);
         policy.host_only(&asker.program(), soname.as_bytes()).is_some()
+    }
+
+    /// Builds a package that cannot be had, if that may be done.
+    pub(super) fn build(&self, choice: &Choice) -> Result<Choice, StoreError> {
+        match self.permission.rules.policy().decide_build() {
+            Decision::Refuse { rule } => {
+                Err(StoreError::Refused(format!("the policy forbids to build it: {rule}")))
+            }
+            Decision::Provide => self.fallback.build(choice, self.realiser.roots(), &self.files),
+        }
     }
 
     /// Does a rule forbid something that is downloaded for the sake of something else?

@@ -11,9 +11,19 @@ use crate::settings::Settings;
 use crate::store::{self, OpenError, StoreInUse};
 use crate::sys::features::Features;
 
+/// What the command line says of the policy, for all trees of a supervisor.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Orders {
+    /// Files that narrow those in force.
+    pub(crate) policies: Vec<PathBuf>,
+    /// Refusals are only told.
+    pub(crate) audit: bool,
+}
+
 /// Common to all trees.
 pub(super) struct Shared {
     pub(super) settings: Settings,
+    pub(super) orders: Orders,
     pub(super) features: Features,
     /// The process that a program is to let read its memory: this one, or one that it descends from.
     pub(super) reader: u32,
@@ -41,8 +51,8 @@ pub(crate) enum SharedError {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, reader: u32) -> Self {
-        Self { settings, features: Features::probe(), reader, open: Mutex::default() }
+    pub(super) fn new(settings: Settings, orders: Orders, reader: u32) -> Self {
+        Self { settings, orders, features: Features::probe(), reader, open: Mutex::default() }
     }
 
     /// Store and index, as they are now.
@@ -62,7 +72,7 @@ impl Shared {
 
 /// Indexes are replaced by rename, which changes their folder; configuration may be written in place.
 fn stamp(settings: &Settings) -> Stamp {
-    let files = ["config.toml", "lists.toml"];
+    let files = ["config.toml", "lists.toml", "policy.toml"];
     let configuration = settings.configuration.iter().flat_map(|folder| files.map(|file| folder.join(file)));
     let all = settings.index_folders.iter().cloned().chain(configuration);
     all.map(|path| {

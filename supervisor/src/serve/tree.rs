@@ -31,7 +31,6 @@ use crate::plan::closure::Closure;
 use crate::plan::loader::Loader;
 use crate::plan::roots;
 use crate::report::event::{How, Reporter};
-use crate::rules::Rules;
 use crate::store::{Asked, Realiser, StoreError, StoreFiles};
 use crate::sys::features::Features;
 
@@ -89,7 +88,7 @@ impl Tree {
         Ok(Self {
             provisions: Provisions::new(index.clone(), files.clone()),
             index,
-            permission: Permission::new(Rules::load(&shared.settings, &[]), false),
+            permission: Permission::of(shared),
             features: shared.features,
             reader: shared.reader,
             range,
@@ -327,7 +326,7 @@ impl Tree {
     /// Answers a load whose package cannot be had with the same file of one that is built now.
     fn rebuild(&self, waiting: Waiting, error: &StoreError) {
         let Waiting { notification, mut load } = waiting;
-        match self.fallback.build(&load.choice, self.realiser.roots(), &self.files) {
+        match self.build(&load.choice) {
             Ok(choice) => {
                 load.choice = choice;
                 load.redirect = true;

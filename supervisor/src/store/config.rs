@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use nix::unistd::{Uid, User};
 use serde::Deserialize;
+use sonde_policy::{Decision, Policy};
 use thiserror::Error;
 
 use super::embedded::{self, EmbeddedError, EmbeddedStore, Patience, PublicKey};
@@ -52,7 +53,8 @@ pub(crate) struct StoreConfig {
     kind: Kind,
     mode: StoreMode,
     caches: Vec<String>,
-    keys: Vec<PublicKey>,
+    /// As they were written, too.
+    keys: Vec<(String, PublicKey)>,
     folder: PathBuf,
     limits: Limits,
     patience: Patience,
@@ -115,7 +117,10 @@ impl StoreConfig {
             kind: Kind::default(),
             mode: StoreMode::default(),
             caches: vec![DEFAULT_CACHE.to_owned()],
-            keys: PublicKey::parse(DEFAULT_KEY).into_iter().collect(),
+            keys: PublicKey::parse(DEFAULT_KEY)
+                .map(|key| (DEFAULT_KEY.to_owned(), key))
+                .into_iter()
+                .collect(),
             folder: data_folder().join("store"),
             limits: Limits::default(),
             patience: Patience::default(),
@@ -163,7 +168,8 @@ impl StoreConfig {
         }
         if let Some(keys) = section.trusted_public_keys {
             let parse = |key: &String| {
-                PublicKey::parse(key).ok_or_else(|| ConfigError::Key { path: path(), key: key.clone() })
+                let parsed = PublicKey::parse(key).map(|parsed| (key.clone(), parsed));
+                parsed.ok_or_else(|| ConfigError::Key { path: path(), key: key.clone() })
             };
             self.keys = keys.iter().map(parse).collect::<Result<_, _>>()?;
         }
@@ -226,9 +232,25 @@ impl StoreConfig {
         embedded::objects(&self.folder)
     }
 
-    /// The embedded store.
-    pub(crate) fn embedded(self) -> EmbeddedStore {
-        EmbeddedStore::new(self.folder, &self.caches, self.keys, self.patience, self.limits)
+    /// The embedded store, filled from those caches and with those keys that the policy allows.
+    pub(crate) fn embedded(mut self, policy: &Policy) -> EmbeddedStore {
+        let mut forbidden = Vec::new();
+        self.caches.retain(|address| match policy.decide_cache(address) {
+            Decision::Provide => true,
+            Decision::Refuse { rule } => {
+                forbidden.push(format!("{address} is not asked, the policy forbids it: {rule}"));
+                false
+            }
+        });
+        let keys = self.keys.into_iter().filter_map(|(text, key)| match policy.decide_key(&text) {
+            Decision::Provide => Some(key),
+            Decision::Refuse { rule } => {
+                forbidden.push(format!("the key {key:?} is not trusted, the policy forbids it: {rule}"));
+                None
+            }
+        });
+        let keys = keys.collect();
+        EmbeddedStore::new(self.folder, &self.caches, keys, self.patience, self.limits).forbidding(forbidden)
     }
 
     /// The Nix store, by its command.

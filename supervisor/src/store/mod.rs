@@ -25,8 +25,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sonde_policy::Policy;
 use thiserror::Error;
 
+use crate::rules::Rules;
 use crate::settings::Settings;
 
 /// A place that can make store paths valid.
@@ -92,7 +94,7 @@ pub(crate) fn open(settings: &Settings) -> Result<StoreInUse, OpenError> {
         let files = Arc::new(StoreFiles::in_place());
         return Ok(StoreInUse { store: nix.clone(), nix: Some(nix), files, notify });
     }
-    let store = config.embedded();
+    let store = config.embedded(&Rules::load(settings, &[]).policy());
     let root = store.prepare()?;
     let files = StoreFiles::below(root).map_err(EmbeddedError::disk("opening", root))?;
     Ok(StoreInUse { files: Arc::new(files), store: Arc::new(store), nix: None, notify })
@@ -105,7 +107,7 @@ pub(crate) fn files(settings: &Settings) -> Result<StoreFiles, ConfigError> {
         return Ok(StoreFiles::in_place());
     }
     // An embedded store that does not exist yet has no files.
-    Ok(StoreFiles::below(config.embedded().root()).unwrap_or_default())
+    Ok(StoreFiles::below(config.embedded(&Policy::allow_all()).root()).unwrap_or_default())
 }
 
 /// Why there is no store to use.

@@ -11,6 +11,8 @@ use crate::store::{GateError, LimitError, StoreError, StorePath};
 /// What one cache did wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum Fault {
+    #[error("{0}")]
+    Forbidden(String),
     #[error("{cache} does not have it")]
     Missing { cache: String },
     #[error("{url}: {reason}; is the network there, and is a proxy needed (https_proxy)?")]

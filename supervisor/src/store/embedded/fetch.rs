@@ -134,7 +134,7 @@ impl<'s> Fetch<'s> {
 
     fn look_up(&self, path: &StorePath) -> Result<Offer, EmbeddedError> {
         self.store.limits.allow_fetching(path)?;
-        let mut faults = Vec::new();
+        let mut faults: Vec<Fault> = self.store.forbidden.iter().cloned().map(Fault::Forbidden).collect();
         self.offer(path, 0, &mut faults).ok_or_else(|| EmbeddedError::unavailable(path, &faults))
     }
 

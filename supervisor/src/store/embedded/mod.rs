@@ -37,6 +37,8 @@ pub(crate) struct EmbeddedStore {
     caches: Vec<Cache>,
     keys: Vec<PublicKey>,
     limits: Limits,
+    /// Caches and keys that the policy took away, in words.
+    forbidden: Vec<String>,
 }
 
 /// The folder with the contents of all paths of the store in `folder`, made if it is not there: what `/nix/store` is to
@@ -58,7 +60,12 @@ impl EmbeddedStore {
     ) -> Self {
         let client = http::Client::new(patience.connect, patience.stall, fetch::LOOKUPS);
         let caches = caches.iter().filter_map(|address| Cache::new(address, &client, patience)).collect();
-        Self { layout: Layout::new(folder), caches, keys, limits }
+        Self { layout: Layout::new(folder), caches, keys, limits, forbidden: Vec::new() }
+    }
+
+    /// Remembers what was left out of caches and keys, and why.
+    pub(super) fn forbidding(self, forbidden: Vec<String>) -> Self {
+        Self { forbidden, ..self }
     }
 
     /// The folder that all of it lies in; its `nix/store` has the objects.
