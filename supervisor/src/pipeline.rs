@@ -41,8 +41,10 @@ pub(crate) trait Knowledge {
     fn choose(&self, soname: &str) -> Option<Choice>;
     /// Which package has the longest of these paths.
     fn choose_by_path(&self, paths: &[String]) -> Option<Choice>;
+    /// Does the served cache have a driver of the host of this name?
+    fn is_served_by_the_host(&self, soname: &str) -> bool;
     /// The host's file for the longest of these paths in its driver folder; a path that is a name alone counts only if it
-    /// is a driver's.
+    /// is a driver's, or the policy leaves it to the host.
     fn driver(&self, paths: &[String]) -> Option<PathBuf>;
 }
 
@@ -102,7 +104,7 @@ fn library(path: &Path, parent: &Path, folder: Folder, knowledge: &impl Knowledg
         Some(_) if goes_on() && knowledge.is_served(soname) => Step::LetThrough,
         Some(choice) => Step::Redirect(choice),
         None => match knowledge.driver(&[soname.to_owned()]) {
-            Some(file) if !goes_on() => Step::Driver(file),
+            Some(file) if !goes_on() || !knowledge.is_served_by_the_host(soname) => Step::Driver(file),
             _ => Step::Missing(soname.to_owned()),
         },
     }
@@ -173,8 +175,11 @@ mod tests {
         fn choose_by_path(&self, paths: &[String]) -> Option<Choice> {
             paths.iter().any(|path| path == "z/modules/deflate.so").then(zlib)
         }
+        fn is_served_by_the_host(&self, soname: &str) -> bool {
+            soname == "libcuda.so.1"
+        }
         fn driver(&self, paths: &[String]) -> Option<PathBuf> {
-            let known = ["lib/dri/iris_dri.so", "libcuda.so.1"];
+            let known = ["libhost-only.so.1", "lib/dri/iris_dri.so", "libcuda.so.1"];
             let path = paths.iter().find(|path| known.contains(&path.as_str()))?;
             Some(Path::new("/host").join(path))
         }
@@ -246,6 +251,10 @@ mod tests {
         assert_eq!(step_named("/usr/lib/libcuda.so.1"), Step::Driver("/host/libcuda.so.1".into()));
         assert_eq!(step_named("/lib64/libcuda.so.1"), Step::Driver("/host/libcuda.so.1".into()));
         assert_eq!(step("/lib64/libcuda.so.1", Presence::Absent), Step::Missing("libcuda.so.1".into()));
+        assert_eq!(
+            step("/lib64/libhost-only.so.1", Presence::Absent),
+            Step::Driver("/host/libhost-only.so.1".into())
+        );
         assert_eq!(step_named("/opt/app/dri/iris_dri.so"), Step::LetThrough);
     }
 

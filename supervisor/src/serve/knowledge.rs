@@ -77,6 +77,10 @@ impl Knowledge for View<'_> {
         self.tree.index.choose_by_path(paths)
     }
 
+    fn is_served_by_the_host(&self, soname: &str) -> bool {
+        self.tree.index.is_driver(soname)
+    }
+
     fn driver(&self, paths: &[String]) -> Option<PathBuf> {
         match paths {
             [name]
