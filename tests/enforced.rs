@@ -349,6 +349,13 @@ fn an_audit_provides_and_tells_what_would_be_forbidden() {
             assert!(audited.stdout.contains(&format!("{LIBRARY}: map /nix/store/")), "{audited}");
             assert_eq!(audited.stderr.matches(&line).count(), 1, "{audited}");
         }
+        for (options, words) in [(&["--audit"][..], ": map /nix/store/"), (&[], GONE)] {
+            // `run` becomes the program, and is served by a supervisor that knows of the file.
+            let options = ["run", "--policy", &named].into_iter().chain(options.iter().copied());
+            let ran = run(ruled.root.command(SONDE).args(options).args([&guest, "here", LIBRARY]));
+            assert!(ran.stdout.contains(words), "{ran}");
+            assert_eq!(ran.stderr.contains(&line), words != GONE, "{ran}");
+        }
         let forbidden = trace(&[]);
         assert!(forbidden.stdout.contains(GONE), "{forbidden}");
         let find = run(ruled.root.command(SONDE).args(["find", "--policy", &named, LIBRARY]));

@@ -42,7 +42,7 @@ Exit status: the program's own; 127 if it, or what it needs, was not found; 126 
     /// Run a program and show, when it has ended, each library that it was given and why
     #[command(after_help = "\
 The program's own output is left as it is; the table goes to stderr. Exit status: the program's own.")]
-    Trace(Trace),
+    Trace(Program),
     /// Manage the index of which package has which library
     #[command(subcommand)]
     Index(IndexCommand),
@@ -78,6 +78,12 @@ pub(crate) struct Program {
     /// Fetch and build nothing: the program gets what is there
     #[arg(long)]
     pub(crate) offline: bool,
+    /// A policy file that narrows those in force
+    #[arg(long = "policy", value_name = "FILE")]
+    policies: Vec<PathBuf>,
+    /// Provide what the policy forbids, and tell of it on standard error
+    #[arg(long)]
+    audit: bool,
     /// The program (a path, or a name that is looked up in PATH) and its arguments
     #[arg(value_names = ["PROGRAM", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true,
           allow_hyphen_values = true)]
@@ -91,34 +97,20 @@ impl Program {
         engine.chain(self.offline.then(|| "--offline".into()))
     }
 
+    /// What is said of the policy, if anything is.
+    pub(crate) fn orders(&self) -> Option<Orders> {
+        // By their whole paths: who reads them may be elsewhere by then.
+        let whole = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let orders = Orders { policies: self.policies.iter().map(whole).collect(), audit: self.audit };
+        (orders != Orders::default()).then_some(orders)
+    }
+
     /// The program as it was typed, and its arguments.
     pub(crate) fn split(&self) -> (&OsStr, &[OsString]) {
         match self.command_line.split_first() {
             Some((program, arguments)) => (program, arguments),
             None => (OsStr::new(""), &[]),
         }
-    }
-}
-
-/// A program that is watched.
-#[derive(Debug, Args)]
-pub(crate) struct Trace {
-    /// A policy file that narrows those in force
-    #[arg(long = "policy", value_name = "FILE")]
-    policies: Vec<PathBuf>,
-    /// Provide what the policy forbids, and tell of it on standard error
-    #[arg(long)]
-    audit: bool,
-    #[command(flatten)]
-    pub(crate) program: Program,
-}
-
-impl Trace {
-    /// What is said of the policy.
-    pub(crate) fn orders(&self) -> Orders {
-        // By their whole paths: who reads them may be elsewhere by then.
-        let whole = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        Orders { policies: self.policies.iter().map(whole).collect(), audit: self.audit }
     }
 }
 

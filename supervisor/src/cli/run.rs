@@ -5,15 +5,20 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::args::Program;
 use super::store_view::{self, ViewError};
+use super::supervise::serve_apart;
 use super::{complain, exit_code};
 use crate::guest::launch::{Launch, LaunchError, Manner};
+use crate::serve::Orders;
 use crate::settings::{Settings, find_shim};
-use crate::sys::spawn::become_program;
+use crate::sys::privilege;
+use crate::sys::scm_rights::Socket;
+use crate::sys::spawn::{apart, become_program};
 
 /// Runs the program; returns only if it could not be started.
 pub(crate) fn run(program: &Program) -> ExitCode {
@@ -27,11 +32,19 @@ pub(crate) fn run(program: &Program) -> ExitCode {
             if let Err(error) = store_view::enter(program.store_mode, &Settings::from_environment()) {
                 return cannot_view(&error);
             }
-            let (path, arguments) = under_shim(
-                &shim,
-                &launch,
-                ["--supervisor".into(), own.into_os_string()].into_iter().chain(program.shim_options()),
-            );
+            let supervisor = match program.orders().filter(|_| !privilege::is_raised()) {
+                // The shim believes nothing of the user's then.
+                None => ["--supervisor".into(), own.into_os_string()],
+                Some(orders) => match own_supervisor(orders, program.offline) {
+                    Ok(number) => ["--supervisor-fd".into(), number.to_string().into()],
+                    Err(error) => {
+                        complain(&format_args!("no supervisor for {}: {error}", launch.path.display()));
+                        return exit_code::code(exit_code::NOT_RUNNABLE);
+                    }
+                },
+            };
+            let options = supervisor.into_iter().chain(program.shim_options());
+            let (path, arguments) = under_shim(&shim, &launch, options);
             become_program(&path, &arguments)
         }
         (Manner::Supervised, None, _) => {
@@ -41,6 +54,24 @@ pub(crate) fn run(program: &Program) -> ExitCode {
         _ => become_program(&launch.path, &launch.arguments),
     };
     cannot_execute(&launch.path, &error)
+}
+
+/// Starts a supervisor for this program alone, which knows what the command line says of the policy: the user's serves
+/// others, who did not say so. Returns the number of the socket to it.
+fn own_supervisor(orders: Orders, offline: bool) -> io::Result<i32> {
+    let (ours, theirs) = Socket::pair()?;
+    let number = theirs.as_fd().as_raw_fd();
+    apart(&theirs.as_fd(), || {
+        if let Ok(socket) = Socket::inherited(number) {
+            let mut settings = Settings::from_environment();
+            settings.offline |= offline;
+            serve_apart(socket, || None, settings, orders);
+        }
+    })?;
+    let number = ours.keep_on_exec()?;
+    // It is the program's from now on.
+    std::mem::forget(ours);
+    Ok(number)
 }
 
 /// Path and arguments of the shim that runs a program; it gets `options` of its own.

@@ -22,18 +22,27 @@ pub(crate) fn supervise() -> ExitCode {
             return exit_code::code(exit_code::FAILURE);
         }
     };
-    let settings = Settings::from_environment();
+    serve_apart(socket, Door::open, Settings::from_environment(), Orders::default())
+}
+
+/// Serves the process at the other end of the socket as nobody's child.
+pub(super) fn serve_apart(
+    socket: Socket,
+    door: impl FnOnce() -> Option<Door>,
+    settings: Settings,
+    orders: Orders,
+) -> ExitCode {
     logging::to_file(&settings);
     // No folder is kept busy by us.
     if let Err(error) = signals::reset().and_then(|()| std::env::set_current_dir("/")) {
         tracing::warn!(%error, "not served");
         return exit_code::code(exit_code::FAILURE);
     }
-    let door = Door::open();
+    let door = door();
     // Two processes return from here, one after the other.
     match keep(socket) {
         Some(inheritance) => {
-            serve::work(settings, Orders::default(), inheritance, door.as_ref());
+            serve::work(settings, orders, inheritance, door.as_ref());
             // The keeper has it too, and closes it.
             std::mem::forget(door);
         }

@@ -7,7 +7,7 @@ use std::thread;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use super::args::Trace;
+use super::args::Program;
 use super::run::{cannot_start, cannot_view, run, under_shim};
 use super::{complain, exit_code, logging, store_view};
 use crate::guest::launch::{Launch, Manner};
@@ -20,8 +20,7 @@ use crate::sys::scm_rights::Socket;
 use crate::sys::{reaped, signals, spawn};
 
 /// Runs the program, prints the table, and ends as the program did.
-pub(crate) fn trace(trace: &Trace) -> ExitCode {
-    let program = &trace.program;
+pub(crate) fn trace(program: &Program) -> ExitCode {
     logging::to_stderr();
     let (name, arguments) = program.split();
     let launch = match Launch::prepare(name, arguments) {
@@ -57,7 +56,7 @@ pub(crate) fn trace(trace: &Trace) -> ExitCode {
         drop(theirs);
         // The child has them as they were; from now on it alone is meant.
         signals::ignore_terminal()?;
-        watch((settings, trace.orders()), child, ours, &reporter)
+        watch((settings, program.orders().unwrap_or_default()), child, ours, &reporter)
     });
     match status {
         Ok(status) => {

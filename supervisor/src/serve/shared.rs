@@ -12,7 +12,7 @@ use crate::store::{self, OpenError, StoreInUse};
 use crate::sys::features::Features;
 
 /// What the command line says of the policy, for all trees of a supervisor.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Orders {
     /// Files that narrow those in force.
     pub(crate) policies: Vec<PathBuf>,

@@ -5,13 +5,16 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsStr, OsString};
+use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, Pid, execvp, fork};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, execvp, fork, setsid};
 
 use super::{original, signals};
 
@@ -65,6 +68,43 @@ pub(crate) fn split() -> io::Result<Split> {
         ForkResult::Parent { child } => Ok(Split::Parent(child)),
         ForkResult::Child => Ok(Split::Child),
     }
+}
+
+/// Does something in a process that is nobody's child: of another session, with `kept` and `/dev/null` as its only
+/// descriptors. Must be called while this process has one thread.
+pub(crate) fn apart(kept: &impl AsFd, act: impl FnOnce()) -> io::Result<()> {
+    match split()? {
+        Split::Parent(child) => waitpid(child, None).map(drop).map_err(io::Error::from),
+        Split::Child => {
+            // The one in between goes at once: what it made is then the init process's.
+            if let Ok(Split::Child) = split()
+                && keep_nothing_but(kept.as_fd().as_raw_fd()).is_ok()
+            {
+                act();
+            }
+            // SAFETY: no pointers; nothing of the parent's is flushed or dropped.
+            unsafe { libc::_exit(0) }
+        }
+    }
+}
+
+fn keep_nothing_but(kept: RawFd) -> io::Result<()> {
+    setsid()?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    for standard in 0..3 {
+        // SAFETY: numbers, no pointers; who writes to standard output from now on is heard by nobody.
+        Errno::result(unsafe { libc::dup2(null.as_raw_fd(), standard) })?;
+    }
+    drop(null);
+    let kept = u32::try_from(kept).map_err(io::Error::other)?;
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: numbers, no pointers. What owns these descriptors in this copy of the process is never used again:
+            // it does `act` and exits.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+    }
+    Ok(())
 }
 
 struct Words {
