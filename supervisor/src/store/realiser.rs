@@ -190,6 +190,7 @@ impl<W> Realiser<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::OpenGate;
     use crate::store::{Limits, Sizes};
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -67,4 +67,15 @@ mod tests {
             assert_eq!(sizes(words), None, "{words}");
         }
     }
+
+    #[test]
+    fn everything_that_would_be_fetched_or_built_is_listed() {
+        let [one, other] = ["one-1.0", "other-2.0.drv"]
+            .map(|name| format!("/nix/store/0123456789abcdfghijklmnpqrsvwxyz-{name}"));
+        let words = format!(
+            "this derivation will be built:\n  {other}\n\x1b[1mthis path will be fetched (1 B):\x1b[0m\n  {one}\n"
+        );
+        let names: Vec<String> = paths(&words).iter().map(ToString::to_string).collect();
+        assert_eq!(names, [other, one]);
+    }
 }
