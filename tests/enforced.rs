@@ -362,3 +362,19 @@ fn an_audit_provides_and_tells_what_would_be_forbidden() {
         assert!(find.stdout.contains(&format!("forbidden by {named}:3: ")), "{find}");
     }
 }
+
+#[test]
+fn an_audit_does_not_lift_the_machines_policy_for_a_user() {
+    let folder = fixture().guests().join("enforced-ceiling");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("policy.toml"), deny("libpng")).unwrap();
+    for (who, words) in [(Who::Root, ": map /nix/store/"), (Who::Alice, GONE)] {
+        let (_state, root) = fixture().cold(who);
+        let root = root.bind(&folder, "/etc/sonde");
+        for command in ["run", "trace"] {
+            let guest = fixture().guest("load");
+            let outcome = run(root.command(SONDE).args([command, "--audit", &guest, "here", LIBRARY]));
+            assert!(outcome.stdout.contains(words), "{command} as {who:?}: {outcome}");
+        }
+    }
+}

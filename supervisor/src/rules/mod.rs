@@ -59,6 +59,12 @@ impl Rules {
         Self { files, read }
     }
 
+    /// The machine's file, whether it is there or not.
+    pub(crate) fn machine(&self) -> Option<&Path> {
+        let machine = self.files.iter().find(|(_, whose)| *whose == Whose::Machine);
+        machine.map(|(path, _)| path.as_path())
+    }
+
     /// The policy as it is now. Costs a stat(2) for each file that there could be.
     pub(crate) fn policy(&self) -> Arc<Policy> {
         self.refreshed().policy

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use nix::unistd::Uid;
 use sonde_interp::handoff::Engine as Kind;
 use sonde_policy::{Circumstances, Decision, Engine, Package, Policy, Request, Source};
 
@@ -29,6 +30,8 @@ pub(super) struct Permission {
     pub(super) askers: Askers,
     /// Refusals are only told.
     audit: bool,
+    /// How rules begin that are not lifted by that: those of the machine's file, unless the administrator audits.
+    ceiling: Option<String>,
     fault_told: AtomicBool,
     last: Mutex<Option<Arc<Policy>>>,
     /// By process, what was kept from libraries of allowed packages.
@@ -51,14 +54,17 @@ pub(super) struct Refusal {
 impl Permission {
     /// The files in force, and those that were named.
     pub(super) fn of(shared: &Shared) -> Self {
-        let (rules, audit) = (Rules::load(&shared.settings, &shared.orders.policies), shared.orders.audit);
+        let rules = Rules::load(&shared.settings, &shared.orders.policies);
+        // The machine's file is the first that is asked, so it refuses nothing where another one is named.
+        let machine = || rules.machine().map(|path| format!("{}:", path.display()));
         Self {
-            rules,
+            audit: shared.orders.audit,
+            ceiling: if Uid::effective().is_root() { None } else { machine() },
             askers: Askers::default(),
-            audit,
             fault_told: AtomicBool::new(false),
             last: Mutex::default(),
             dependencies: Mutex::default(),
+            rules,
         }
     }
 
@@ -110,9 +116,11 @@ impl Permission {
         !self.fault_told.swap(true, Ordering::Relaxed)
     }
 
-    /// Is a refusal only told? Not where the policy cannot be read: nobody knows what it would refuse.
+    /// Is a refusal only told? Not where the policy cannot be read (nobody knows what it would refuse), nor where it is not
+    /// this user's to lift.
     pub(super) fn only_tells(&self, refusal: &Refusal) -> bool {
-        self.audit && !refusal.is_fault
+        let is_ceiling = |start: &String| refusal.rule.starts_with(start.as_str());
+        self.audit && !refusal.is_fault && !self.ceiling.as_ref().is_some_and(is_ceiling)
     }
 }
 
