@@ -25,7 +25,7 @@ pub(crate) struct Rules {
 }
 
 /// What the files came to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Reading {
     policy: Arc<Policy>,
     digest: Arc<str>,
@@ -67,25 +67,28 @@ impl Rules {
 
     /// The policy as it is now. Costs a stat(2) for each file that there could be.
     pub(crate) fn policy(&self) -> Arc<Policy> {
-        self.refreshed().policy
+        self.refreshed(|reading| reading.policy.clone())
     }
 
     /// What tells this policy from any other, for what was decided by it and is kept: another policy has another.
     #[allow(dead_code)] // plans, which are kept from one start to the next, are about to ask
     pub(crate) fn digest(&self) -> Arc<str> {
-        self.refreshed().digest
+        self.refreshed(|reading| reading.digest.clone())
     }
 
-    fn refreshed(&self) -> Reading {
-        let stamps = stamps(&self.files);
-        let last = self.read.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if last.stamps == stamps {
-            return last;
+    /// Looks at something of the files as they are now. Every open of a loader comes by here, so nothing is allocated.
+    fn refreshed<T>(&self, get: impl Fn(&Reading) -> T) -> T {
+        {
+            let last = self.read.read().unwrap_or_else(PoisonError::into_inner);
+            if self.files.iter().map(|(path, _)| Stamp::at(path)).eq(last.stamps.iter().copied()) {
+                return get(&last);
+            }
         }
         let reading = Reading::of(&self.files);
         tracing::info!(digest = %reading.digest, "the policy has changed");
-        *self.read.write().unwrap_or_else(PoisonError::into_inner) = reading.clone();
-        reading
+        let got = get(&reading);
+        *self.read.write().unwrap_or_else(PoisonError::into_inner) = reading;
+        got
     }
 }
 

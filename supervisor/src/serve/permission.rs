@@ -191,12 +191,16 @@ impl Tree {
     /// What the policy has against a file that is there already, so that nobody would have to provide it. What a program
     /// finds by its own means is its own business, and so is glibc.
     pub(super) fn objection_to_file(&self, path: &Path, thread: Option<Thread>) -> Option<Refusal> {
+        let hosts = path.starts_with(drivers::FOLDER);
+        if !hosts && !path.starts_with(STORE) {
+            return None;
+        }
         let policy = self.permission.policy()?;
         let soname = path.file_name()?.to_str()?;
-        if path.starts_with(drivers::FOLDER) {
+        if hosts {
             return path.exists().then(|| self.objection_to_host(soname, thread))?;
         }
-        if !path.starts_with(STORE) || self.is_glibcs(path, soname) {
+        if self.is_glibcs(path, soname) {
             return None;
         }
         let via = self.permission.askers.via(path);
