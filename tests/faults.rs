@@ -80,6 +80,11 @@ fn a_package_that_no_cache_has_any_more_is_built_where_that_is_configured() {
     };
     let without = load("");
     assert!(!without.stdout.contains(": map"), "it is off by default: {without}");
+    let policy = nixpkgs.join("sonde/policy.toml");
+    std::fs::write(&policy, "version = 1\ndefault = 'allow'\n[fallback]\nbuild = false\n").unwrap();
+    let forbidden = load("[store]\nfallback = \"nixpkgs\"\n");
+    assert!(!forbidden.stdout.contains(": map"), "the policy forbids to build: {forbidden}");
+    std::fs::remove_file(policy).unwrap();
     let with = load("[store]\nfallback = \"nixpkgs\"\n");
     assert!(with.stdout.starts_with("libsqlite3.so.0: map /nix/store/"), "{with}");
     assert!(
