@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -50,6 +51,8 @@ pub(crate) struct Ledger {
     file: OwnedFd,
     /// No slot before this one is free, unless it has just become so.
     first: AtomicUsize,
+    /// No slot from this one on was ever used: looking at it would make the kernel find memory for it.
+    end: AtomicUsize,
 }
 
 impl Ledger {
@@ -58,7 +61,9 @@ impl Ledger {
         let file = memfd_create("traps", MFdFlags::MFD_CLOEXEC)?;
         let file = File::from(file);
         file.set_len((SLOTS * size_of::<Trap>()) as u64)?;
-        Self::open(file.into())
+        let ledger = Self::open(file.into())?;
+        ledger.end.store(0, Ordering::Release);
+        Ok(ledger)
     }
 
     /// That of a process which is gone.
@@ -69,7 +74,7 @@ impl Ledger {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let memory = MmapOptions::new().len(length).map_raw(&file)?;
-        Ok(Self { memory, file: file.into(), first: AtomicUsize::new(0) })
+        Ok(Self { memory, file: file.into(), first: AtomicUsize::new(0), end: AtomicUsize::new(SLOTS) })
     }
 
     /// The descriptor by which another process opens it.
@@ -90,14 +95,14 @@ impl Ledger {
 
     /// Frees the slot of a trap that has been answered.
     pub(crate) fn settle(&self, id: u64) {
-        if let Some(slot) = (0..SLOTS).find(|slot| self.id(*slot).load(Ordering::Acquire) == id) {
+        if let Some(slot) = self.slots().find(|slot| self.id(*slot).load(Ordering::Acquire) == id) {
             self.free(slot);
         }
     }
 
     /// What a receiver that is gone has left open.
     pub(crate) fn open_traps(&self) -> Vec<Trap> {
-        let used = (0..SLOTS).filter(|slot| self.id(*slot).load(Ordering::Acquire) != 0);
+        let used = self.slots().filter(|slot| self.id(*slot).load(Ordering::Acquire) != 0);
         // SAFETY: whoever wrote the slot is gone, and all bytes make a `Trap`.
         used.map(|slot| unsafe { self.slot(slot).read() }).collect()
     }
@@ -113,6 +118,11 @@ impl Ledger {
         self.first.fetch_min(slot, Ordering::AcqRel);
     }
 
+    /// Those that may be in use.
+    fn slots(&self) -> Range<usize> {
+        0..self.end.load(Ordering::Acquire)
+    }
+
     fn free_slot(&self) -> usize {
         loop {
             let first = self.first.load(Ordering::Acquire);
@@ -120,6 +130,7 @@ impl Ledger {
             if let Some(slot) = free {
                 // Whoever has freed an earlier one meanwhile has said so.
                 let _ = self.first.compare_exchange(first, slot, Ordering::AcqRel, Ordering::Relaxed);
+                self.end.fetch_max(slot + 1, Ordering::AcqRel);
                 return slot;
             }
             self.first.store(0, Ordering::Release);
