@@ -87,7 +87,7 @@ struct WorldArg {
 
 #[derive(Args)]
 struct RootArgs {
-    /// Keep the store, /etc, /home, /tmp and /run/user here; a temporary folder if not given
+    /// Keep the store, /etc, /home and /tmp here; a temporary folder if not given
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// The substituter for nix.conf

@@ -58,7 +58,7 @@ impl RootBuilder {
         self.option("--interp", file)
     }
 
-    /// Keeps the store, /home, /tmp, /etc and /run/user in this folder, so that several commands share them.
+    /// Keeps the store, /home, /tmp and /etc in this folder, so that several commands share them.
     pub fn state(mut self, dir: impl AsRef<Path>) -> Self {
         self.state = Some(dir.as_ref().to_owned());
         self

@@ -2,11 +2,12 @@
 //! caller adds. What a NixOS does not have (/lib, /usr/lib, /etc/ld.so.cache) is not there.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::identity::{ALICE, Identity};
 use super::{Entry, mounts, namespace};
 use crate::World;
 
@@ -25,8 +26,19 @@ pub(super) fn assemble(world: &World, entry: &Entry, state: &Path, privileged: b
         fs::create_dir_all(root.join(folder)).with_context(|| format!("creating {folder} in the root"))?;
     }
     link("/tmp", "var/tmp")?;
-    for folder in ["home", "root", "tmp", "run/user"] {
+    for folder in ["home", "root", "tmp"] {
         mounts::bind(&state.join(folder), &root.join(folder), true)?;
+    }
+    // One session's: who listens there is in this namespace.
+    for identity in [Identity::Root, Identity::Alice] {
+        let folder = root.join(identity.runtime_dir().trim_start_matches('/'));
+        let made = fs::create_dir_all(&folder)
+            .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)));
+        made.with_context(|| format!("making {}", folder.display()))?;
+        if identity == Identity::Alice && privileged {
+            chown(&folder, Some(ALICE.0), Some(ALICE.1))
+                .with_context(|| format!("giving {} to alice", folder.display()))?;
+        }
     }
     if entry.fhs {
         let fhs = world.fhs();

@@ -45,7 +45,7 @@ pub(super) fn prepare(world: &World, entry: &Entry) -> Result<(PathBuf, bool)> {
 
 fn fill(world: &World, state: &Path) -> Result<()> {
     let skeleton = world.path().join("root");
-    for folder in ["etc", "home", "root", "tmp", "run/user"] {
+    for folder in ["etc", "home", "root", "tmp"] {
         copy_tree(&skeleton.join(folder), &state.join(folder))?;
     }
     copy_tree(&world.path().join("nix-state"), &state.join("nix/var/nix"))?;
@@ -60,16 +60,12 @@ fn fill(world: &World, state: &Path) -> Result<()> {
     mode("tmp", 0o1777)?;
     mode("root", 0o700)?;
     mode("nix/store", 0o1775)?;
-    mode("run/user/1000", 0o700)?;
-    mode("run/user/0", 0o700)?;
     if nix::unistd::geteuid().is_root() {
-        for path in ["home/alice", "run/user/1000"] {
-            let path = state.join(path);
-            for entry in WalkDir::new(&path) {
-                let entry = entry.with_context(|| format!("walking {}", path.display()))?;
-                chown(entry.path(), Some(ALICE.0), Some(ALICE.1))
-                    .with_context(|| format!("giving {} to alice", entry.path().display()))?;
-            }
+        let path = state.join("home/alice");
+        for entry in WalkDir::new(&path) {
+            let entry = entry.with_context(|| format!("walking {}", path.display()))?;
+            chown(entry.path(), Some(ALICE.0), Some(ALICE.1))
+                .with_context(|| format!("giving {} to alice", entry.path().display()))?;
         }
     }
     fs::write(state.join(FILLED), "").with_context(|| format!("marking {} as filled", state.display()))
