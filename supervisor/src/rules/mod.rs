@@ -8,7 +8,6 @@ mod file;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sha2::{Digest, Sha256};
 use sonde_policy::{Policy, Problem, Severity};
 use thiserror::Error;
 
@@ -28,7 +27,6 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 struct Reading {
     policy: Arc<Policy>,
-    digest: Arc<str>,
     stamps: Vec<Option<Stamp>>,
 }
 
@@ -48,7 +46,6 @@ pub(crate) struct Read {
     pub(crate) path: PathBuf,
     /// Nothing: there is no such file.
     pub(crate) outcome: Option<Result<(Policy, Vec<Problem>), RulesError>>,
-    text: Option<String>,
 }
 
 impl Rules {
@@ -65,30 +62,20 @@ impl Rules {
         machine.map(|(path, _)| path.as_path())
     }
 
-    /// The policy as it is now. Costs a stat(2) for each file that there could be.
+    /// The policy as it is now. Costs a stat(2) for each file that there could be, and, since every open of a loader
+    /// comes by here, no memory.
     pub(crate) fn policy(&self) -> Arc<Policy> {
-        self.refreshed(|reading| reading.policy.clone())
-    }
-
-    /// What tells this policy from any other, for what was decided by it and is kept: another policy has another.
-    #[allow(dead_code)] // plans, which are kept from one start to the next, are about to ask
-    pub(crate) fn digest(&self) -> Arc<str> {
-        self.refreshed(|reading| reading.digest.clone())
-    }
-
-    /// Looks at something of the files as they are now. Every open of a loader comes by here, so nothing is allocated.
-    fn refreshed<T>(&self, get: impl Fn(&Reading) -> T) -> T {
         {
             let last = self.read.read().unwrap_or_else(PoisonError::into_inner);
             if self.files.iter().map(|(path, _)| Stamp::at(path)).eq(last.stamps.iter().copied()) {
-                return get(&last);
+                return last.policy.clone();
             }
         }
         let reading = Reading::of(&self.files);
-        tracing::info!(digest = %reading.digest, "the policy has changed");
-        let got = get(&reading);
+        tracing::info!("the policy has changed");
+        let policy = reading.policy.clone();
         *self.read.write().unwrap_or_else(PoisonError::into_inner) = reading;
-        got
+        policy
     }
 }
 
@@ -96,24 +83,19 @@ impl Reading {
     fn of(files: &[(PathBuf, Whose)]) -> Self {
         // Before reading: what changes meanwhile is then read again.
         let stamps = stamps(files);
-        let (mut policy, mut digest) = (Policy::allow_all(), Sha256::new());
+        let mut policy = Policy::allow_all();
         for (path, whose) in files {
-            let read = read(path, *whose);
-            digest.update(format!("{} {:?}\n", path.display(), read.text.as_ref().map(String::len)));
-            digest.update(read.text.as_deref().unwrap_or_default());
-            match read.outcome {
+            match read(path, *whose).outcome {
                 None => {}
                 Some(Ok((file, _))) => policy = policy.narrowed_by(file),
                 Some(Err(error)) => {
                     tracing::warn!(%error, "the policy cannot be used");
-                    digest.update(error.to_string());
                     let refused = format!("{error}; nothing is provided until that is put right");
                     policy = policy.narrowed_by(Policy::broken(&refused));
                 }
             }
         }
-        let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { policy: Arc::new(policy), digest: digest.into(), stamps }
+        Self { policy: Arc::new(policy), stamps }
     }
 }
 
@@ -139,14 +121,13 @@ fn stamps(files: &[(PathBuf, Whose)]) -> Vec<Option<Stamp>> {
 }
 
 fn read(path: &Path, whose: Whose) -> Read {
-    let text = file::read(path, whose);
-    let parse = |text: &str| Policy::parse(&path.display().to_string(), text).map_err(RulesError::Mistakes);
-    let (outcome, text) = match text {
-        Ok(None) => (None, None),
-        Ok(Some(text)) => (Some(parse(&text)), Some(text)),
-        Err(error) => (Some(Err(error.into())), None),
+    let parse =
+        |text: String| Policy::parse(&path.display().to_string(), &text).map_err(RulesError::Mistakes);
+    let outcome = match file::read(path, whose) {
+        Ok(text) => text.map(parse),
+        Err(error) => Some(Err(error.into())),
     };
-    Read { path: path.to_owned(), outcome, text }
+    Read { path: path.to_owned(), outcome }
 }
 
 /// The first mistake, and how many more there are: one line.
@@ -185,17 +166,12 @@ mod tests {
         let path = folder.path().join(FILE);
         let rules = rules(folder.path(), &[]);
         assert!(rules.policy().is_allow_all());
-        let none = rules.digest();
         fs::write(&path, "version = 1\ndefault = 'deny'\n").unwrap();
         assert_ne!(decide(&rules), Decision::Provide);
-        let deny = rules.digest();
         fs::write(&path, ALLOW).unwrap();
         assert_eq!(decide(&rules), Decision::Provide);
-        let allow = rules.digest();
         fs::remove_file(&path).unwrap();
         assert_eq!(decide(&rules), Decision::Provide);
-        assert_eq!(rules.digest(), none, "the same policy, the same digest");
-        assert!(none != deny && deny != allow && allow != none);
     }
 
     #[test]
