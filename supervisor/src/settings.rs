@@ -2,6 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
@@ -65,6 +67,18 @@ impl Settings {
             offline: variable(OFFLINE).is_some_and(|value| value != "0"),
             cache,
         }
+    }
+}
+
+impl Settings {
+    /// The files of this name in the configuration folders, the machine's first. Those that there are.
+    pub(crate) fn configured(&self, name: &str) -> impl Iterator<Item = (PathBuf, io::Result<String>)> {
+        self.configuration.iter().map(move |folder| folder.join(name)).filter_map(|path| {
+            match fs::read_to_string(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                text => Some((path, text)),
+            }
+        })
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -62,11 +61,9 @@ impl EngineConfig {
     /// Reads the files that there are.
     pub(crate) fn load(settings: &Settings) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        for folder in &settings.configuration {
-            let path = folder.join(FILE);
-            match fs::read_to_string(&path) {
+        for (path, text) in settings.configured(FILE) {
+            match text {
                 Ok(text) => config.merge(&path, &text)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(ConfigError::Read { path, source }),
             }
         }

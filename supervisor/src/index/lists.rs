@@ -2,7 +2,6 @@
 //! `lists.toml` in `/etc/sonde` and in `$XDG_CONFIG_HOME/sonde`, the user's entries first.
 
 use std::borrow::Cow;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -36,11 +35,9 @@ pub(crate) enum ListsProblem {
 pub(super) fn load(settings: &Settings) -> Loaded {
     let mut loaded =
         Loaded { lists: Cow::Borrowed(Lists::built_in()), added: Vec::new(), problems: Vec::new() };
-    for folder in &settings.configuration {
-        let path = folder.join(FILE);
-        let text = match fs::read_to_string(&path) {
+    for (path, text) in settings.configured(FILE) {
+        let text = match text {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => {
                 loaded.problems.push(ListsProblem::Read { path, source });
                 continue;
@@ -59,6 +56,7 @@ pub(super) fn load(settings: &Settings) -> Loaded {
 mod tests {
     use super::*;
     use sonde_resolve::lists::GroupKind;
+    use std::fs;
     use std::path::Path;
 
     fn load_from(folders: &[&Path]) -> Loaded {

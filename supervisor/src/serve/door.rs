@@ -22,6 +22,7 @@ use sonde_interp::handoff::DOOR;
 
 use super::Trees;
 use crate::guest::remote::Thread;
+use crate::store;
 use crate::sys::scm_rights::Socket;
 
 /// How often it is looked whether anybody is left, where nobody says so.
@@ -30,31 +31,10 @@ const BLIND: Duration = Duration::from_secs(1);
 /// Programs that may wait to be let in.
 const BACKLOG: i32 = 128;
 
-/// What a supervisor reads of its environment, and the store's helpers of theirs: a program that says something else is
-/// to be served by another one.
-const PLACES: [&str; 21] = [
-    "HOME",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_STATE_HOME",
-    "NIX_REMOTE",
-    "NIX_CONF_DIR",
-    "NIX_CONFIG",
-    "NIX_PATH",
-    "NIX_USER_CONF_FILES",
-    "NIX_SSL_CERT_FILE",
-    "SSL_CERT_FILE",
-    "http_proxy",
-    "https_proxy",
-    "HTTPS_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-    "no_proxy",
-    "NO_PROXY",
-    "SONDE_LOG",
-    "SONDE_OFFLINE",
-];
+/// What a supervisor reads of its environment, besides what its store does ([`store::DECISIVE`]): a program that says
+/// something else is to be served by another one.
+const PLACES: [&str; 6] =
+    ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "SONDE_LOG", "SONDE_OFFLINE"];
 
 /// The namespaces that decide what a path, a user and a process id mean.
 const NAMESPACES: [&str; 4] = ["ns/mnt", "ns/user", "ns/pid", "ns/net"];
@@ -154,14 +134,15 @@ fn is_private(folder: &Metadata) -> bool {
 /// Does a program mean the same by its paths, its user and its environment as this process? And would it start this very
 /// supervisor?
 pub(super) fn is_neighbour(thread: Thread, supervisor: &OsStr) -> bool {
+    let places = || PLACES.iter().chain(&store::DECISIVE);
     let ours: BTreeMap<&str, Vec<u8>> =
-        PLACES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?.as_bytes().to_vec()))).collect();
+        places().filter_map(|name| Some((*name, std::env::var_os(name)?.as_bytes().to_vec()))).collect();
     let Ok(environment) = thread.environment() else { return false };
     let theirs: BTreeMap<&str, Vec<u8>> = environment
         .split(|byte| *byte == 0)
         .filter_map(|entry| {
             let equals = entry.iter().position(|byte| *byte == b'=')?;
-            let name = PLACES.iter().find(|name| name.as_bytes() == &entry[..equals])?;
+            let name = places().find(|name| name.as_bytes() == &entry[..equals])?;
             Some((*name, entry[equals + 1..].to_vec()))
         })
         .collect();

@@ -2,7 +2,6 @@
 //!
 //! The machine's file comes first; what the user's says replaces it, key by key. Other sections are not ours to judge.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -127,11 +126,9 @@ impl StoreConfig {
             fallback: None,
             desktop_notification: true,
         };
-        for folder in &settings.configuration {
-            let path = folder.join(FILE);
-            match fs::read_to_string(&path) {
+        for (path, text) in settings.configured(FILE) {
+            match text {
                 Ok(text) => config.merge(&path, &text)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(ConfigError::Read { path, source }),
             }
         }
@@ -275,6 +272,7 @@ fn data_folder() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const KEY: &str = "mine-1:lY+5D5qjidA+BQTUp7sObpY5USZicaUBXX2WPOsgUMQ=";
 

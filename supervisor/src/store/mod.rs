@@ -15,7 +15,7 @@ pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent, h
 pub(crate) use files::{STORE, StoreFiles};
 pub(crate) use gate::{Gate, GateError, OpenGate};
 pub(crate) use limits::{LimitError, Limits, Sizes, size};
-pub(crate) use nix::{Fallback, NixStore};
+pub(crate) use nix::{DECISIVE, Fallback, NixStore};
 pub(crate) use path::StorePath;
 pub(crate) use progress::{NoProgress, Progress};
 pub(crate) use realiser::{Asked, Realiser};

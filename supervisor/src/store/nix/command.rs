@@ -8,14 +8,9 @@ use std::time::Duration;
 
 use crate::store::StoreError;
 
-/// What Nix may know of the program's environment. Everything else, `LD_LIBRARY_PATH` above all, was meant for the
-/// program.
-const KEPT: [&str; 20] = [
+/// What decides where Nix and the caches' client look, and whom they ask: whoever has other values is not served alike.
+pub(crate) const DECISIVE: [&str; 15] = [
     "HOME",
-    "USER",
-    "LOGNAME",
-    "LANG",
-    "TMPDIR",
     "NIX_REMOTE",
     "NIX_CONF_DIR",
     "NIX_CONFIG",
@@ -30,8 +25,11 @@ const KEPT: [&str; 20] = [
     "ALL_PROXY",
     "no_proxy",
     "NO_PROXY",
-    "XDG_RUNTIME_DIR",
 ];
+
+/// What else Nix may know of the program's environment. Everything else, `LD_LIBRARY_PATH` above all, was meant for the
+/// program.
+const HARMLESS: [&str; 5] = ["USER", "LOGNAME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR"];
 
 /// Before a second attempt, and before a third.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
@@ -62,7 +60,12 @@ pub(super) fn run(
     let output = Command::new(program)
         .args(arguments)
         .env_clear()
-        .envs(KEPT.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))))
+        .envs(
+            DECISIVE
+                .iter()
+                .chain(&HARMLESS)
+                .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))),
+        )
         .current_dir("/")
         .stdin(Stdio::null())
         .output()
