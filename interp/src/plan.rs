@@ -181,6 +181,16 @@ impl<'a> Plan<'a> {
         self.has(self.fixed.provided, digest(path))
     }
 
+    /// The digests of [`Plan::settles`], ascending.
+    pub fn settled(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.digests(self.fixed.settled)
+    }
+
+    /// The digests of [`Plan::provides`], ascending.
+    pub fn provided(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.digests(self.fixed.provided)
+    }
+
     /// What is for people.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
@@ -198,6 +208,10 @@ impl<'a> Plan<'a> {
     fn watched(&self, span: Span) -> impl Iterator<Item = (&'a CStr, Stamp)> + use<'a> {
         let plan = *self;
         self.table(span, WATCHED).map(move |entry| (plan.path(Span::at(entry, 0)), Stamp::at(entry, 8)))
+    }
+
+    fn digests(&self, span: Span) -> impl Iterator<Item = u64> + use<'a> {
+        self.table(span, 8).map(|entry| u64_at(entry, 0))
     }
 
     fn has(&self, span: Span, wanted: u64) -> bool {

@@ -10,31 +10,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use sonde_interp::handoff::{
-    Answer, Engine as Kind, Hello, MAX_MESSAGE, MessageError, Refusal, Welcome, Wish,
-};
-use sonde_resolve::bundle::Bundle;
+use sonde_interp::handoff::{Answer, Engine as Kind, Hello, MAX_MESSAGE, MessageError, Refusal, Welcome};
 use sonde_resolve::elf::ElfError;
 use thiserror::Error;
 use tracing::{debug, info};
 
+use super::admission::{Admitted, Guest, admit};
 use super::door::is_neighbour;
 use super::join::{Newcomer, receive_listener};
 use super::keeper::Line;
 use super::provision::Provision;
 use super::record::Record;
 use super::shared::{Shared, SharedError};
-use super::supply::TreeSupply;
 use super::tree::Tree;
 use crate::engine::Engine;
-use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::guest::remote::{GuestRoot, Thread};
-use crate::plan::closure::{GuestFiles, resolve};
-use crate::plan::loader::{Loader, LoaderError, draw_place, place_at};
+use crate::index::IndexError;
+use crate::plan::loader::{LoaderError, draw_place, place_at};
 use crate::report::event::Reporter;
 use crate::report::progress;
-use crate::store::{self, NoProgress, Progress, StoreError};
-use crate::sys::mapped_file::MappedFile;
+use crate::store::{self, NoProgress, StoreError};
 use crate::sys::scm_rights::Socket;
 
 /// A shim says hello at once; whoever takes longer is none.
@@ -72,7 +67,7 @@ pub(crate) enum HelloError {
     #[error(transparent)]
     Loader(#[from] LoaderError),
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Index(Arc<IndexError>),
     #[error(
         "the kernel refused the filter ({}): another supervisor may have this process already; libraries that are \
          missing are not provided", errno_text(.0)
@@ -97,17 +92,6 @@ fn errno_text(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |errno| Errno::from_raw(errno).desc().to_owned())
 }
 
-/// A program that said hello.
-struct Guest {
-    path: PathBuf,
-    /// What the kernel says that its process executes.
-    executable: Option<PathBuf>,
-    wish: Wish,
-    interpreter: Option<String>,
-    root: GuestRoot,
-    bundle: Bundle,
-}
-
 /// The first process of a tree, about to say hello.
 pub(super) struct Greeting<'a> {
     pub(super) socket: Socket,
@@ -124,7 +108,9 @@ impl Greeting<'_> {
     /// Greets it; returns the tree and what makes its traps.
     pub(super) fn greet_first(&self, shared: &Shared) -> Result<(Tree, Box<dyn Engine>), HelloError> {
         let (socket, thread) = (&self.socket, self.thread);
-        let may_stay = |supervisor: &OsStr| !self.by_door || is_neighbour(thread, supervisor);
+        let may_stay = |supervisor: &OsStr, environment: &[u8]| {
+            !self.by_door || is_neighbour(thread, environment, supervisor)
+        };
         let guest = match receive(socket, thread, may_stay) {
             Err(HelloError::Stranger) => {
                 say(socket, Answer::Private, &[])?;
@@ -132,19 +118,18 @@ impl Greeting<'_> {
             }
             guest => guest.or_else(|error| refuse(socket, error))?,
         };
-        let tree = found_tree(shared, &guest, self.reporter.clone()).and_then(|(tree, config)| {
+        let tree = found_tree(shared, &guest, self.reporter.clone()).and_then(|tree| {
             // The program is not there yet: until it is, its terminal may show how a download gets on.
             let stderr = thread.standard_error().ok();
             let progress = progress::shown(stderr, &guest.path.to_string_lossy(), tree.notify);
-            let admitted = admit(&tree, &guest, &*progress)?;
-            Ok((tree, config, admitted))
+            let admitted = admit(&tree, &guest, &*progress, true)?;
+            Ok((tree, admitted))
         });
-        let (tree, config, Admitted { provision, built_by_nix }) =
-            tree.or_else(|error| refuse(socket, error))?;
-        let attempts = config.attempts(guest.wish, tree.features);
+        let (tree, Admitted { provision, built_by_nix }) = tree.or_else(|error| refuse(socket, error))?;
+        let attempts = tree.engine.attempts(guest.wish, tree.features);
         let attempts = tree.permission.permitted(attempts);
         let attempts = attempts.map_err(HelloError::Engine).or_else(|error| refuse(socket, error))?;
-        let (no_new_privs, program, line) = (config.no_new_privs, &*guest.path, self.line);
+        let (no_new_privs, program, line) = (tree.engine.no_new_privs, &*guest.path, self.line);
         let provision = &*provision;
         let newcomer =
             Newcomer { socket, thread, tree: &tree, program, provision, no_new_privs, line, built_by_nix };
@@ -155,14 +140,16 @@ impl Greeting<'_> {
 
 /// Greets a foreign program that a process of the tree has executed: it runs under the tree's filter already.
 pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Result<(), HelloError> {
-    let guest = receive(socket, thread, |_| true).or_else(|error| refuse(socket, error))?;
+    let guest = receive(socket, thread, |_, _| true).or_else(|error| refuse(socket, error))?;
     // In a sandbox with a store of its own nothing that we realise would be found.
     if !tree.files.are_elsewhere() && !guest.root.shares(Path::new(store::STORE)) {
         return refuse(socket, HelloError::OtherStore(guest.path));
     }
-    let admitted = admit(tree, &guest, &NoProgress).or_else(|error| refuse(socket, error))?;
+    let admitted = admit(tree, &guest, &NoProgress, false).or_else(|error| refuse(socket, error))?;
     send_welcome(tree, socket, &admitted.provision)?;
-    receive_listener(socket).map(drop)
+    receive_listener(socket)?;
+    tree.plans.write(tree);
+    Ok(())
 }
 
 /// Makes a tree of what another worker has written down.
@@ -177,106 +164,34 @@ pub(super) fn restore(shared: &Shared, record: &[u8]) -> Result<Tree, HelloError
 fn receive(
     socket: &Socket,
     thread: Thread,
-    may_stay: impl FnOnce(&OsStr) -> bool,
+    may_stay: impl FnOnce(&OsStr, &[u8]) -> bool,
 ) -> Result<Guest, HelloError> {
     socket.set_patience(PATIENCE)?;
     let mut buffer = [0; MAX_MESSAGE];
     let (message, descriptors) = socket.receive(&mut buffer)?;
     let hello = Hello::decode(message)?;
-    if !may_stay(OsStr::from_bytes(hello.supervisor)) {
+    let environment = thread.environment().unwrap_or_default();
+    if !may_stay(OsStr::from_bytes(hello.supervisor), &environment) {
         return Err(HelloError::Stranger);
     }
     debug!(program = %String::from_utf8_lossy(hello.program), direct = hello.direct, "hello");
+    let executable = thread.executable_path();
     // What the kernel executed, or, where the shim maps the program itself, what it sent.
-    let (path, file) = match descriptors.into_iter().next().filter(|_| hello.direct) {
+    let (path, file, executable) = match descriptors.into_iter().next().filter(|_| hello.direct) {
         Some(file) => {
             let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            (std::fs::read_link(link)?, File::from(file))
+            (std::fs::read_link(link)?, File::from(file), executable.ok())
         }
-        None => (thread.executable_path()?, thread.executable()?),
+        None => (executable?, thread.executable()?, None),
     };
-    let program_error = |source| HelloError::Program { path: path.clone(), source };
-    // Mapped although it is foreign: whoever can truncate it while it starts ends the supervision of nothing but its
-    // own tree.
-    let bytes = MappedFile::open(&file).map_err(program_error)?;
     let root = thread.root().or_else(|_| GuestRoot::own())?;
-    let library_path = thread.variable("LD_LIBRARY_PATH").and_then(|value| String::from_utf8(value).ok());
-    let bundle = Bundle::read(&path, bytes.as_ref(), library_path.as_deref(), &GuestFiles(&root))
-        .map_err(|source| HelloError::Elf { path: path.clone(), source })?;
-    let interpreter = bundle.members.first().and_then(|program| program.facts.interp.clone());
-    let executable = thread.executable_path().ok();
-    Ok(Guest { path, executable, wish: hello.wish, interpreter, root, bundle })
+    Ok(Guest { path, file, executable, wish: hello.wish, root, environment })
 }
 
-fn found_tree(
-    shared: &Shared,
-    guest: &Guest,
-    reporter: Reporter,
-) -> Result<(Tree, EngineConfig), HelloError> {
-    let config = EngineConfig::load(&shared.settings)?;
+fn found_tree(shared: &Shared, guest: &Guest, reporter: Reporter) -> Result<Tree, HelloError> {
     let tree = Tree::new(shared, draw_place(), reporter, guest.path.clone())?;
     info!(program = %guest.path.display(), "a tree begins");
-    Ok((tree, config))
-}
-
-/// A program that may start.
-struct Admitted {
-    provision: Arc<Provision>,
-    built_by_nix: bool,
-}
-
-/// Chooses the loader and everything that the program is known to need, and has it realised.
-fn admit(tree: &Tree, guest: &Guest, progress: &dyn Progress) -> Result<Admitted, HelloError> {
-    let own = own_loader(tree, guest)?;
-    let built_by_nix = own.is_some();
-    let foreign = if own.is_none() { Some(tree.index.loader().ok_or(HelloError::NoLoader)?) } else { None };
-    let first = foreign.iter().map(|choice| choice.object.clone()).collect();
-    let asker = tree.permission.askers.meet(&guest.path, guest.executable.as_deref(), &guest.bundle);
-    let mut supply = TreeSupply::new(tree, asker, first, progress);
-    let closure = resolve(&guest.bundle, &GuestFiles(&guest.root), &tree.index, &mut supply);
-    let failed = supply.finish();
-    let provision = match (own, foreign) {
-        (Some(own), _) => own,
-        (None, Some(choice)) => {
-            let failed = failed.into_iter().find(|(object, _)| *object == choice.object);
-            let choice = match failed {
-                Some((_, error)) if tree.fallback.helps(&error) => tree
-                    .build(&choice)
-                    .map_err(|source| HelloError::LoaderStore { path: choice.file, source })?,
-                Some((_, source)) => return Err(HelloError::LoaderStore { path: choice.file, source }),
-                None => choice,
-            };
-            provide_loader(tree, &choice.file, || tree.files.open(&choice.file))?
-        }
-        (None, None) => return Err(HelloError::NoLoader),
-    };
-    tree.learn(&guest.path, closure, &provision);
-    Ok(Admitted { provision, built_by_nix })
-}
-
-/// A program built by Nix names a loader in the store: it runs under that one.
-fn own_loader(tree: &Tree, guest: &Guest) -> Result<Option<Arc<Provision>>, HelloError> {
-    let interpreter = guest.interpreter.as_deref().map(Path::new);
-    let Some(path) = interpreter.filter(|path| path.starts_with("/nix/store")) else { return Ok(None) };
-    let open = || tree.files.open_elsewhere(path).map_or_else(|| guest.root.open(path), Ok);
-    if guest.root.contains(path) || tree.files.stat_elsewhere(path).is_some() {
-        return provide_loader(tree, path, open).map(Some);
-    }
-    Ok(None)
-}
-
-pub(super) fn provide_loader(
-    tree: &Tree,
-    path: &Path,
-    open: impl FnOnce() -> io::Result<File>,
-) -> Result<Arc<Provision>, HelloError> {
-    // Where it really lies: a link's folder is not where the rest of glibc is.
-    let path = tree.files.real_path(path);
-    if let Some(there) = tree.provisions.find(|loader| loader.path == path) {
-        return Ok(there);
-    }
-    let file = open().map_err(|source| LoaderError::Read { path: path.clone(), source })?;
-    Ok(tree.provisions.add(Loader::new(&path, file)?))
+    Ok(tree)
 }
 
 /// To a member: it has the tree's filter, or tracer, already.

@@ -114,7 +114,7 @@ impl Newcomer<'_> {
     /// What the program need not wait for, done while its shim maps the loader.
     fn meanwhile(&self) {
         self.tree.provisions.prepare_cache(self.program, self.provision);
-        self.tree.index.release();
+        self.tree.late_index.release();
     }
 
     /// What the engine is to trap.

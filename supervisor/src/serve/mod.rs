@@ -1,5 +1,6 @@
 //! Who is served: trees, each from its first hello to the end of its last process.
 
+mod admission;
 mod askers;
 mod door;
 mod drivers;
@@ -10,6 +11,7 @@ mod join;
 pub(crate) mod keeper;
 mod knowledge;
 mod permission;
+mod plans;
 mod pool;
 mod provision;
 mod record;
@@ -191,6 +193,9 @@ fn adopt(shared: &Shared, orphan: Orphan) -> Result<(), HelloError> {
 fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
     let tree = Arc::new(tree);
     let pool = pool::Pool::new(tree.clone());
+    if tree.plans.has_news() {
+        pool.submit(pool::Job::Keep);
+    }
     loop {
         match engine.next() {
             Ok(Some(notification)) => {
@@ -206,5 +211,6 @@ fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
             }
         }
     }
+    tree.plans.write(&tree);
     debug!("the tree has ended");
 }
