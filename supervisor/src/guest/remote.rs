@@ -3,7 +3,7 @@
 //! An [`Address`] cannot be dereferenced and a [`Thread`] cannot be confused with a number of our own.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -29,6 +29,10 @@ pub(crate) struct Address(pub(crate) u64);
 /// A thread of another process, by its id in our pid namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Thread(u32);
+
+/// More than the kernel takes, arguments included: a quarter of the stack's limit, of which 6 MiB at most count
+/// (execve(2), "Limits on size of arguments and environment").
+const LARGEST_ENVIRONMENT: u64 = 6 << 20;
 
 impl Thread {
     /// `None` for 0: a thread that lives where we cannot see it.
@@ -91,7 +95,10 @@ impl Thread {
 
     /// Its environment as it was at the start of the program, each variable with a NUL behind it (proc_pid_environ(5)).
     pub(crate) fn environment(self) -> io::Result<Vec<u8>> {
-        fs::read(self.proc("environ"))
+        // Its size is not known before; most fit at once.
+        let mut environment = Vec::with_capacity(16 << 10);
+        File::open(self.proc("environ"))?.take(LARGEST_ENVIRONMENT).read_to_end(&mut environment)?;
+        Ok(environment)
     }
 
     /// Its file system: root and working directory may be others than ours.

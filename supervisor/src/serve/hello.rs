@@ -29,7 +29,7 @@ use crate::index::IndexError;
 use crate::plan::loader::{LoaderError, draw_place, place_at};
 use crate::report::event::Reporter;
 use crate::report::progress;
-use crate::store::{self, NoProgress, StoreError};
+use crate::store::{self, LateProgress, NoProgress, StoreError};
 use crate::sys::scm_rights::Socket;
 
 /// A shim says hello at once; whoever takes longer is none.
@@ -120,9 +120,11 @@ impl Greeting<'_> {
         };
         let tree = found_tree(shared, &guest, self.reporter.clone()).and_then(|tree| {
             // The program is not there yet: until it is, its terminal may show how a download gets on.
-            let stderr = thread.standard_error().ok();
-            let progress = progress::shown(stderr, &guest.path.to_string_lossy(), tree.notify);
-            let admitted = admit(&tree, &guest, &*progress, true)?;
+            let progress = LateProgress::new(|| {
+                let stderr = thread.standard_error().ok();
+                progress::shown(stderr, &guest.path.to_string_lossy(), tree.notify)
+            });
+            let admitted = admit(&tree, &guest, &progress, true)?;
             Ok((tree, admitted))
         });
         let (tree, Admitted { provision, built_by_nix }) = tree.or_else(|error| refuse(socket, error))?;

@@ -17,7 +17,7 @@ pub(crate) use gate::{Gate, GateError, OpenGate};
 pub(crate) use limits::{LimitError, Limits, Sizes, size};
 pub(crate) use nix::{DECISIVE, Fallback, NixStore};
 pub(crate) use path::StorePath;
-pub(crate) use progress::{NoProgress, Progress};
+pub(crate) use progress::{LateProgress, NoProgress, Progress};
 pub(crate) use realiser::{Asked, Realiser};
 
 use std::fs;
