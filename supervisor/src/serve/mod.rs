@@ -5,7 +5,6 @@ mod askers;
 mod door;
 mod drivers;
 mod fallback;
-mod gate;
 mod hello;
 mod join;
 pub(crate) mod keeper;

@@ -12,7 +12,6 @@ use tracing::{debug, warn};
 
 use super::admission;
 use super::fallback::Fallback;
-use super::gate::TreeGate;
 use super::keeper::Custody;
 use super::knowledge::View;
 use super::permission::Permission;
@@ -245,7 +244,7 @@ impl Tree {
                 }
             }
             Job::Realise(object, thread) => {
-                let gate = TreeGate::new(self, self.permission.askers.of(thread), self.permission.policy());
+                let gate = self.gate(self.permission.askers.of(thread));
                 let (result, waiting) = self.realiser.run(&object, &gate);
                 for waiting in waiting {
                     match &result {
