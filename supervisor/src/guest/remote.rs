@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, fstat};
 
@@ -182,6 +183,9 @@ pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names.collect())
 }
 
+/// How often a path with `..` in it is walked anew before it is given up.
+const MOST_ATTEMPTS: usize = 1000;
+
 /// Another process's root directory; absolute paths and symbolic links are resolved inside of it.
 #[derive(Debug)]
 pub(crate) struct GuestRoot(OwnedFd);
@@ -250,6 +254,13 @@ impl GuestRoot {
             .flags(flags | OFlag::O_CLOEXEC)
             .mode(Mode::empty())
             .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        for _ in 0..MOST_ATTEMPTS {
+            match openat2(&self.0, path, how) {
+                // Something was renamed or mounted, anywhere on the machine, while a `..` was walked (openat2(2)).
+                Err(Errno::EAGAIN) => std::thread::yield_now(),
+                result => return Ok(result?),
+            }
+        }
         Ok(openat2(&self.0, path, how)?)
     }
 }
@@ -313,6 +324,28 @@ mod tests {
         fs::create_dir(other.path().join("usr")).unwrap();
         assert!(!root.shares(Path::new("/usr")));
         assert!(root.shares(Path::new("/no/such/folder")));
+    }
+
+    #[test]
+    fn a_path_is_walked_whatever_is_renamed_meanwhile() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(&one, "").unwrap();
+        let root = GuestRoot::at(folder.path()).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    fs::rename(&one, &other).unwrap();
+                    fs::rename(&other, &one).unwrap();
+                }
+            });
+            let all = (0..20_000).all(|_| root.contains(Path::new("/a/b/../../a/b/../b")));
+            over.store(true, Ordering::Relaxed);
+            assert!(all);
+        });
     }
 
     #[test]
