@@ -16,6 +16,7 @@
 //! - `shim`: the shim as a command, and without a supervisor
 //! - `filters`: programs that use seccomp themselves
 //! - `find`: who has a library, who would be chosen, and why
+//! - `plan`: where a program's libraries would come from, and fetching them ahead
 //! - `policy`: whether a policy is sound, what it decides and why, and whose file is believed
 //! - `enforced`: what the policy forbids is not provided, in whichever way
 //! - `index`: importing, fetching, ordering and removing databases
@@ -46,6 +47,7 @@ mod loading;
 mod mount;
 mod nix_built;
 mod nixos_module;
+mod plan;
 mod plans;
 mod policy;
 mod programs;

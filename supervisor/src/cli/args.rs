@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use sonde_interp::handoff::Wish;
 
@@ -22,6 +22,7 @@ use crate::store::StoreMode;
 Examples:
   sonde index update                            once, and from time to time: which package has which library
   sonde find libz.so.1                          who has a library, and who would be chosen
+  sonde plan ./some-downloaded-program          where each of its libraries would come from, and what is missing
   sonde run ./some-downloaded-program           run it
   sonde trace ./some-downloaded-program         run it and show each library that it was given
 
@@ -56,6 +57,33 @@ nothing is downloaded.
 
 Exit status: 0 if there is a provider for everything that was asked for, 1 if not.")]
     Find(Find),
+    /// Show where each library of a program would come from, and what is missing; nothing is run or fetched
+    #[command(after_help = "\
+Examples:
+  sonde plan ./program                          each library, and who needs it
+  sonde plan ./some-app/                        every program and library of a folder
+  sonde plan --format nix-ld ./program          the packages, for programs.nix-ld.libraries
+  sonde plan --json ./program | jq .missing
+
+What a library of a package names is known when that package is in the store. What a program opens
+at run time is not known beforehand: sonde trace shows it.
+
+Exit status: 0 if everything would be there; 127 if something is missing; 126 if the policy forbids
+something, or a file cannot be read or run.")]
+    Plan(Plan),
+    /// Fetch what programs need ahead of time, so that they start without the network
+    #[command(after_help = "\
+Examples:
+  sonde prefetch ./program ./some-app/          fetch what they need, and keep it
+  sonde prefetch --dry-run ./program            show how much that is
+  sonde run --offline ./program                 fetch nothing any more
+
+What is fetched is kept from garbage collection as after a start. What a program opens at run time
+is not known beforehand.
+
+Exit status: 0 if everything is there; 127 if something is missing; 126 if the policy forbids
+something, or a file cannot be read or run.")]
+    Prefetch(Prefetch),
     /// Look after the policy: which packages may be provided to which programs
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -207,6 +235,58 @@ pub(crate) struct Find {
     /// Show at most so many candidates or files of each; 0 for all
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) limit: usize,
+}
+
+/// What to plan.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Programs (a path, or a name that is looked up in PATH), shared objects, or folders of them
+    #[arg(value_name = "PROGRAM|FOLDER", required = true)]
+    pub(crate) programs: Vec<OsString>,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// A policy file that narrows those in force
+    #[arg(long = "policy", value_name = "FILE")]
+    pub(crate) policies: Vec<PathBuf>,
+    /// As it would be if nothing could be fetched
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// For whom a plan is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// A NixOS module with programs.nix-ld.libraries
+    NixLd,
+    /// The buildInputs of a package that autoPatchelfHook patches
+    NixInputs,
+    /// A shell.nix in which nix-ld finds the libraries
+    NixShell,
+    /// What ldconfig -p would print of the cache that the program is served
+    Ldconfig,
+}
+
+/// What to fetch.
+#[derive(Debug, Args)]
+pub(crate) struct Prefetch {
+    /// Programs (a path, or a name that is looked up in PATH), shared objects, or folders of them
+    #[arg(value_name = "PROGRAM|FOLDER", required = true)]
+    pub(crate) programs: Vec<OsString>,
+    /// Only show how much would be downloaded
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// A policy file that narrows those in force
+    #[arg(long = "policy", value_name = "FILE")]
+    pub(crate) policies: Vec<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

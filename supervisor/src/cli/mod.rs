@@ -5,8 +5,10 @@ mod exit_code;
 mod find;
 mod index;
 mod logging;
+mod plan;
 mod plans;
 mod policy;
+mod prefetch;
 mod run;
 mod store;
 mod store_view;
@@ -39,6 +41,8 @@ pub fn main() -> ExitCode {
         Command::Trace(program) => trace::trace(&program),
         Command::Index(command) => index::index(&command),
         Command::Find(find) => find::find(&find),
+        Command::Plan(plan) => plan::plan(&plan),
+        Command::Prefetch(prefetch) => prefetch::prefetch(&prefetch),
         Command::Policy(command) => policy::policy(&command),
         Command::Store(command) => store::store(&command),
         Command::Plans(command) => plans::plans(&command),

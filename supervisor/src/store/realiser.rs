@@ -210,8 +210,7 @@ impl<W> Realiser<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::OpenGate;
-    use crate::store::{Limits, Sizes};
+    use crate::store::{Forecast, Limits, OpenGate, Sizes};
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -233,6 +232,10 @@ mod tests {
         fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError> {
             let download = paths.iter().filter(|path| path.as_str().ends_with("-huge")).count() as u64;
             Ok(Sizes { download, ..Sizes::default() })
+        }
+
+        fn forecast(&self, paths: &[StorePath]) -> Result<Forecast, StoreError> {
+            Ok(Forecast { sizes: Some(self.sizes(paths)?), ..Forecast::default() })
         }
 
         fn realise_through(

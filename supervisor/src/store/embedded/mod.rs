@@ -26,7 +26,7 @@ pub(crate) use http::{http_agent, http_get};
 pub(crate) use maintain::Condition;
 pub(crate) use signature::PublicKey;
 
-use super::{Gate, Limits, NoProgress, OpenGate, Progress, Sizes, Store, StoreError, StorePath};
+use super::{Forecast, Gate, Limits, NoProgress, OpenGate, Progress, Sizes, Store, StoreError, StorePath};
 use cache::Cache;
 use fetch::Fetch;
 use layout::Layout;
@@ -119,6 +119,10 @@ impl Store for EmbeddedStore {
 
     fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError> {
         Ok(Fetch::new(self, &NoProgress).sizes(paths)?)
+    }
+
+    fn forecast(&self, paths: &[StorePath]) -> Result<Forecast, StoreError> {
+        Ok(Fetch::new(self, &NoProgress).forecast(paths))
     }
 
     fn realise_through(
