@@ -82,7 +82,7 @@ fn the_whole_closure_is_shown_and_nothing_is_fetched_for_it() {
                 .map(|one| one["path"].as_str().unwrap().to_owned())
                 .collect();
             assert_eq!(planned, given, "{kind} as {who:?}");
-            assert_eq!(warm["fetch"]["packages"], 0);
+            assert_eq!((&warm["fetch"]["packages"], &warm["fetch"]["download"]), (&0.into(), &0.into()));
             let tree = sonde(&root, &["plan", CURL]).stdout;
             assert!(tree.contains("\n  libcurl.so.4 ") && tree.contains("\n    libnghttp2.so.14 "), "{tree}");
         }
@@ -128,7 +128,11 @@ fn the_hosts_driver_is_shown() {
 #[test]
 fn what_cannot_be_run_is_told_apart_from_what_is_not_there() {
     let root = fixture().root(Who::Alice);
+    let fifo = fixture().guests().join("plan-fifo");
+    let _ = fs::remove_file(&fifo);
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     for (program, status, words) in [
+        ("/guests/plan-fifo", 126, "is not a regular file"),
         ("/etc/passwd", 126, "not an ELF file"),
         ("no-such-command", 127, "not found in PATH"),
         ("/no/such/program", 127, "No such file"),

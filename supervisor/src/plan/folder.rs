@@ -62,6 +62,7 @@ impl Folder {
         if file.read(&mut magic)? < MAGIC.len() || &magic != MAGIC {
             return Ok(());
         }
+        // Whoever truncates it while we look harms nobody else.
         let bytes = MappedFile::open(&file)?;
         let facts = match ElfFacts::parse(bytes.as_ref()) {
             Ok(facts) => facts,

@@ -21,7 +21,7 @@ pub(crate) fn foresee(
     }
     let objects = to_be_fetched(plans);
     if objects.is_empty() {
-        return ToFetch::default();
+        return ToFetch::of(0, Some(Sizes::default()));
     }
     let sizes = match objects == asked {
         true => sizes,

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,10 +58,8 @@ fn find(name: &OsStr) -> Result<PathBuf, LaunchError> {
     match Launch::prepare(name, &[]) {
         Ok(launch) => Ok(launch.path),
         Err(LaunchError::Folder(path) | LaunchError::NotExecutable(path)) => Ok(path),
-        Err(error) => {
-            let is_path = name.as_bytes().contains(&b'/') || Path::new(name).is_dir();
-            if is_path && !error.is_not_found() { Ok(name.into()) } else { Err(error) }
-        }
+        Err(LaunchError::NotInPath(name)) if name.is_dir() => Ok(name),
+        Err(error) => Err(error),
     }
 }
 
