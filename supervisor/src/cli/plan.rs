@@ -16,7 +16,7 @@ use crate::report::plan::{self as report, Planned, Plans, Unplanned};
 use crate::report::style::Paint;
 use crate::rules::Rules;
 use crate::settings::Settings;
-use crate::store::{self, StoreInUse};
+use crate::store::{self, StoreInUse, Tally};
 
 /// Carries out the subcommand.
 pub(crate) fn plan(plan: &Plan) -> ExitCode {
@@ -73,7 +73,8 @@ pub(super) fn previewer<'a>(
     if let Some(fault) = policy.fault() {
         complain(&fault);
     }
-    Ok(Previewer::new(index, &store.files, policy, std::env::var("LD_LIBRARY_PATH").ok())?)
+    let (tally, library_path) = (Tally::of(settings), std::env::var("LD_LIBRARY_PATH").ok());
+    Ok(Previewer::new(index, &store.files, policy, tally, library_path)?)
 }
 
 /// What was named.

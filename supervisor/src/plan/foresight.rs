@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::gate::PolicyGate;
 use super::preview::{Previewer, Subject};
 use crate::report::plan::{Origin, Planned, ToFetch};
-use crate::store::{Gate, GateError, Sizes, Store, StoreError, StorePath};
+use crate::store::{Gate, GateError, Sizes, Store, StoreError, StorePath, Tally};
 
 /// Asks about everything that is to be fetched, in one request, and takes from the plans what cannot be had.
 pub(crate) fn foresee(
@@ -71,7 +71,7 @@ fn withhold_forbidden(store: &dyn Store, with: &Previewer<'_>, subject: &Subject
         let error = GateError::Path { path: path.clone(), rule: offline.rule };
         withhold(planned, &path, &error.into());
     }
-    let gate = gate(with, subject);
+    let gate = gate(with, subject, with.tally.clone().looked_at());
     let mut objects = planned.to_be_fetched();
     objects.retain(|object| Some(object) != loader.as_ref());
     if gate.is_open() || objects.is_empty() {
@@ -101,9 +101,9 @@ fn withhold_forbidden(store: &dyn Store, with: &Previewer<'_>, subject: &Subject
 }
 
 /// What may be downloaded for a program: no refusal is only told.
-pub(super) fn gate<'g>(with: &'g Previewer<'_>, subject: &Subject) -> PolicyGate<'g> {
+pub(super) fn gate<'g>(with: &'g Previewer<'_>, subject: &Subject, tally: Tally) -> PolicyGate<'g> {
     let verdict = |_: &str, rule: Arc<str>| Err(rule);
-    PolicyGate::new(with.index, subject.asker.clone(), with.policy.clone(), Box::new(verdict))
+    PolicyGate::new(with.index, subject.asker.clone(), with.policy.clone(), tally, Box::new(verdict))
 }
 
 /// The packages that have to be realised for any of them, each once.

@@ -1,12 +1,12 @@
 //! The policy about what a request would download: what an allowed package brings along, and how much.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sonde_policy::{Limits, Policy};
 
 use super::permission::{Asker, Judge};
 use crate::index::Index;
-use crate::store::{Gate, StorePath};
+use crate::store::{Gate, Quota, StorePath, Tally};
 
 /// Says of a rule that forbids something (what, which rule) whether it stands: an audit only tells of it.
 pub(crate) type Verdict<'t> = Box<dyn Fn(&str, Arc<str>) -> Result<(), Arc<str>> + Sync + 't>;
@@ -18,8 +18,7 @@ pub(crate) struct PolicyGate<'t> {
     /// None where everything is allowed.
     policy: Option<Arc<Policy>>,
     verdict: Verdict<'t>,
-    /// Bytes that were allowed so far.
-    spent: Mutex<u64>,
+    quota: Quota,
 }
 
 impl<'t> PolicyGate<'t> {
@@ -27,13 +26,15 @@ impl<'t> PolicyGate<'t> {
         index: &'t Index,
         asker: Arc<Asker>,
         policy: Option<Arc<Policy>>,
+        tally: Tally,
         verdict: Verdict<'t>,
     ) -> Self {
-        Self { index, asker, policy, verdict, spent: Mutex::default() }
+        Self { index, asker, policy, verdict, quota: Quota::new(tally) }
     }
 
-    fn limits(&self) -> Option<Limits> {
-        self.policy.as_ref().map(|policy| policy.limits(&self.asker.program()))
+    fn limits(&self) -> Limits {
+        let limits = self.policy.as_ref().map(|policy| policy.limits(&self.asker.program()));
+        limits.unwrap_or_default()
     }
 }
 
@@ -53,17 +54,11 @@ impl Gate for PolicyGate<'_> {
     }
 
     fn permit_download(&self, bytes: u64) -> Result<(), Arc<str>> {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let sum = spent.saturating_add(bytes);
-        let most = self.limits().and_then(|limits| limits.download_per_start);
-        if let Some(most) = most.filter(|most| bytes > 0 && sum > most.value) {
-            (self.verdict)("a download", most.rule)?;
-        }
-        *spent = sum;
-        Ok(())
+        self.quota.take(bytes, &self.limits(), |rule| (self.verdict)("a download", rule))
     }
 
     fn limits_downloads(&self) -> bool {
-        self.limits().is_some_and(|limits| limits.download_per_start.is_some())
+        let limits = self.limits();
+        limits.download_per_start.is_some() || limits.download_total.is_some()
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn prepare(
         asker: subject.asker.clone(),
         policy: with.policy.clone(),
         lenient: Box::new(|_| false),
-        gate: gate(with, &subject),
+        gate: gate(with, &subject, with.tally.clone()),
         progress,
     };
     let first = loader.iter().map(|loader| loader.object.clone()).collect();

@@ -21,7 +21,7 @@ use crate::guest::remote::GuestRoot;
 use crate::index::fitting::Supply;
 use crate::index::{Choice, Index};
 use crate::report::plan::{Kind as Sort, Planned};
-use crate::store::{STORE, StoreFiles, StorePath};
+use crate::store::{STORE, StoreFiles, StorePath, Tally};
 use crate::sys::mapped_file::MappedFile;
 use listing::Listing;
 
@@ -60,6 +60,8 @@ pub(crate) struct Previewer<'a> {
     pub(crate) files: &'a StoreFiles,
     /// None where everything is allowed.
     pub(crate) policy: Option<Arc<Policy>>,
+    /// What was downloaded so far, where that is limited.
+    pub(crate) tally: Tally,
     /// `LD_LIBRARY_PATH`.
     library_path: Option<String>,
     /// This process's own view of the file system.
@@ -71,10 +73,11 @@ impl<'a> Previewer<'a> {
         index: &'a Index,
         files: &'a StoreFiles,
         policy: Arc<Policy>,
+        tally: Tally,
         library_path: Option<String>,
     ) -> io::Result<Self> {
         let policy = Some(policy).filter(|policy| !policy.is_allow_all());
-        Ok(Self { index, files, policy, library_path, root: GuestRoot::own()? })
+        Ok(Self { index, files, policy, tally, library_path, root: GuestRoot::own()? })
     }
 
     /// Reads a file. A library that finds its needs by no means of its own is taken to be loaded by somebody who has

@@ -23,12 +23,13 @@ use crate::index::Choice;
 use crate::plan::drivers;
 use crate::plan::permission::{Asker, Judge, Refusal};
 use crate::rules::Rules;
-use crate::store::{STORE, StoreError, StorePath};
+use crate::store::{STORE, StoreError, StorePath, Tally};
 
 /// A tree's policy, and who it is about.
 pub(super) struct Permission {
     pub(super) rules: Rules,
     pub(super) askers: Askers,
+    pub(super) tally: Tally,
     /// Refusals are only told.
     audit: bool,
     /// How rules begin that are not lifted by that: those of the machine's file, unless the administrator audits.
@@ -49,6 +50,7 @@ impl Permission {
             audit: shared.orders.audit,
             ceiling: if Uid::effective().is_root() { None } else { machine() },
             askers: Askers::default(),
+            tally: Tally::of(&shared.settings),
             fault_told: AtomicBool::new(false),
             last: Mutex::default(),
             dependencies: Mutex::default(),

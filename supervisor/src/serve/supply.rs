@@ -32,6 +32,12 @@ impl Tree {
     /// What may be downloaded for a program.
     pub(super) fn gate(&self, asker: Arc<Asker>) -> PolicyGate<'_> {
         let verdict = |what: &str, rule| self.unless_only_told(what, rule);
-        PolicyGate::new(self.index(), asker, self.permission.policy(), Box::new(verdict))
+        PolicyGate::new(
+            self.index(),
+            asker,
+            self.permission.policy(),
+            self.permission.tally.clone(),
+            Box::new(verdict),
+        )
     }
 }

@@ -9,7 +9,9 @@ mod limits;
 mod nix;
 mod path;
 mod progress;
+mod quota;
 mod realiser;
+mod tally;
 
 pub(crate) use config::{ConfigError, StoreConfig, StoreMode};
 pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent, http_get};
@@ -20,7 +22,9 @@ pub(crate) use limits::{LimitError, Limits, Sizes, size};
 pub(crate) use nix::{DECISIVE, Fallback, NixStore};
 pub(crate) use path::StorePath;
 pub(crate) use progress::{LateProgress, NoProgress, Progress};
+pub(crate) use quota::Quota;
 pub(crate) use realiser::{Asked, Realiser};
+pub(crate) use tally::Tally;
 
 use std::fs;
 use std::io;
