@@ -2,6 +2,7 @@
 
 mod args;
 mod exit_code;
+mod fetch_gate;
 mod find;
 mod index;
 mod logging;
