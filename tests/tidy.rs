@@ -29,7 +29,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 }
 
 fn all() -> Vec<(String, String)> {
-    ["policy", "resolve", "interp", "supervisor", "tests"].into_iter().flat_map(sources).collect()
+    ["policy", "resolve", "interp", "supervisor", "tests", "fuzz"].into_iter().flat_map(sources).collect()
 }
 
 #[test]
