@@ -17,6 +17,7 @@
 //! - `filters`: programs that use seccomp themselves
 //! - `find`: who has a library, who would be chosen, and why
 //! - `plan`: where a program's libraries would come from, and fetching them ahead
+//! - `doctor`: whatever keeps programs from running is found, with a way out
 //! - `policy`: whether a policy is sound, what it decides and why, and whose file is believed
 //! - `enforced`: what the policy forbids is not provided, in whichever way
 //! - `index`: importing, fetching, ordering and removing databases
@@ -34,6 +35,7 @@ mod harness;
 
 mod children;
 mod containers;
+mod doctor;
 mod embedded;
 mod ends;
 mod enforced;

@@ -45,7 +45,7 @@ fn dependencies_point_one_way() {
     // Nobody names what stands behind it.
     let order = [
         "sys", "settings", "rules", "guest", "store", "index", "report", "plan", "pipeline", "engine",
-        "serve", "cli",
+        "serve", "doctor", "cli",
     ];
     for (index, room) in order.iter().enumerate() {
         for (name, text) in sources("supervisor/src") {

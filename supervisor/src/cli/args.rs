@@ -45,6 +45,14 @@ Exit status: the program's own; 127 if it, or what it needs, was not found; 126 
     #[command(after_help = "\
 The program's own output is left as it is; the table goes to stderr. Exit status: the program's own.")]
     Trace(Program),
+    /// Look at this machine, and at a program on it, for whatever keeps programs from running
+    #[command(after_help = "\
+Nothing is changed, downloaded or run. Each finding is ok, a warning (something works less well than
+it could, or some programs do not run) or an error (programs, or PROGRAM, do not run), with one thing
+to do about it.
+
+Exit status: 0 if there is no error, though there may be warnings; 1 if there is one.")]
+    Doctor(Doctor),
     /// Manage the index of which package has which library
     #[command(subcommand)]
     Index(IndexCommand),
@@ -144,6 +152,16 @@ impl Program {
             None => (OsStr::new(""), &[]),
         }
     }
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// A program: its path, or a name that is looked up in PATH
+    pub(crate) program: Option<OsString>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

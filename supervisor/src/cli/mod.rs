@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand; what was typed is `args`, what it means is theirs.
 
 mod args;
+mod doctor;
 mod exit_code;
 mod fetch_gate;
 mod find;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(program) => run::run(&program),
         Command::Trace(program) => trace::trace(&program),
+        Command::Doctor(command) => doctor::doctor(&command),
         Command::Index(command) => index::index(&command),
         Command::Find(find) => find::find(&find),
         Command::Plan(plan) => plan::plan(&plan),
