@@ -18,6 +18,7 @@
 //! - `find`: who has a library, who would be chosen, and why
 //! - `plan`: where a program's libraries would come from, and fetching them ahead
 //! - `doctor`: whatever keeps programs from running is found, with a way out
+//! - `help`: help, manual pages and completions agree, and bash understands them
 //! - `policy`: whether a policy is sound, what it decides and why, and whose file is believed
 //! - `enforced`: what the policy forbids is not provided, in whichever way
 //! - `index`: importing, fetching, ordering and removing databases
@@ -43,6 +44,7 @@ mod engines;
 mod faults;
 mod filters;
 mod find;
+mod help;
 mod identity;
 mod index;
 mod loading;

@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use sonde_interp::handoff::Wish;
 
+use super::shell::Shell;
 use crate::index::registry::DEFAULT_NAME;
 use crate::serve::Orders;
 use crate::store::StoreMode;
@@ -17,16 +18,9 @@ use crate::store::StoreMode;
 #[command(
     name = "sonde",
     version,
-    arg_required_else_help = true,
     after_help = "\
-Examples:
-  sonde index update                            once, and from time to time: which package has which library
-  sonde find libz.so.1                          who has a library, and who would be chosen
-  sonde plan ./some-downloaded-program          where each of its libraries would come from, and what is missing
-  sonde run ./some-downloaded-program           run it
-  sonde trace ./some-downloaded-program         run it and show each library that it was given
-
-Where the shim is installed as /lib64/ld-linux-x86-64.so.2, foreign programs run by themselves."
+`sonde COMMAND --help` has examples. Where the shim is installed as
+/lib64/ld-linux-x86-64.so.2, foreign programs run by themselves."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -45,7 +39,7 @@ Exit status: the program's own; 127 if it, or what it needs, was not found; 126 
     #[command(after_help = "\
 The program's own output is left as it is; the table goes to stderr. Exit status: the program's own.")]
     Trace(Program),
-    /// Look at this machine, and at a program on it, for whatever keeps programs from running
+    /// Find what keeps foreign programs, or one of them, from running on this machine
     #[command(after_help = "\
 Nothing is changed, downloaded or run. Each finding is ok, a warning (something works less well than
 it could, or some programs do not run) or an error (programs, or PROGRAM, do not run), with one thing
@@ -101,6 +95,18 @@ something, or a file cannot be read or run.")]
     /// Look after what is kept of programs that were run, so that they start as fast as natively
     #[command(subcommand)]
     Plans(PlansCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell that is to have them
+        shell: Shell,
+    },
+    /// Write a manual page for each command into a folder (for packages)
+    #[command(hide = true)]
+    Man {
+        /// The folder; made if it is not there
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Serve the tree of the process at descriptor 3 (started by the shim)
     #[command(hide = true)]
     Supervise,
@@ -119,14 +125,14 @@ pub(crate) struct Program {
     #[arg(long)]
     pub(crate) offline: bool,
     /// A policy file that narrows those in force
-    #[arg(long = "policy", value_name = "FILE")]
+    #[arg(long = "policy", value_name = "FILE", value_hint = ValueHint::FilePath)]
     policies: Vec<PathBuf>,
     /// Provide what the policy forbids, and tell of it on standard error
     #[arg(long)]
     audit: bool,
     /// The program (a path, or a name that is looked up in PATH) and its arguments
     #[arg(value_names = ["PROGRAM", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true,
-          allow_hyphen_values = true)]
+          allow_hyphen_values = true, value_hint = ValueHint::CommandWithArguments)]
     command_line: Vec<OsString>,
 }
 
@@ -158,6 +164,7 @@ impl Program {
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// A program: its path, or a name that is looked up in PATH
+    #[arg(value_hint = ValueHint::ExecutablePath)]
     pub(crate) program: Option<OsString>,
     /// Print JSON
     #[arg(long)]
@@ -176,6 +183,7 @@ Several databases are asked in the order of `sonde index info`: today's first, t
 for the libraries that today's has no more.")]
     Import {
         /// The database
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         #[command(flatten)]
         target: Target,
@@ -239,13 +247,13 @@ pub(crate) struct Find {
     #[arg(value_name = "SONAME", required_unless_present_any = ["program", "file"])]
     pub(crate) sonames: Vec<String>,
     /// Compare with what this program needs
-    #[arg(long = "for", value_name = "PROGRAM")]
+    #[arg(long = "for", value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
     pub(crate) program: Option<OsString>,
     /// Look for library files by the end of their path (dri/swrast_dri.so) or a pattern (lib/libav*.so.60)
     #[arg(long, value_name = "PATTERN", conflicts_with_all = ["sonames", "program"])]
     pub(crate) file: Option<String>,
     /// A policy file that narrows those in force
-    #[arg(long = "policy", value_name = "FILE")]
+    #[arg(long = "policy", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policies: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -315,7 +323,7 @@ Without a FILE, those in force: /etc/sonde/policy.toml, which must belong to roo
 else, and ~/.config/sonde/policy.toml. Exit status: 0 if all can be used, 1 if not.")]
     Check {
         /// Files to be checked
-        #[arg(value_name = "FILE")]
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
     },
     /// Show what is decided about a library or a package, and every rule that takes part
@@ -330,7 +338,7 @@ with which the program has what it is linked against; what it asks for at run ti
 let it do what it is to do.")]
     Init {
         /// Permit what this program is linked against, and nothing else
-        #[arg(long = "for", value_name = "PROGRAM")]
+        #[arg(long = "for", value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
         program: Option<OsString>,
         /// Permit what this program was given when it was run (`sonde plans show`), and nothing else
         #[arg(long, value_name = "PROGRAM", conflicts_with = "program")]
@@ -345,10 +353,10 @@ pub(crate) struct Explain {
     #[arg(value_name = "SONAME|PACKAGE")]
     pub(crate) what: String,
     /// The program that it would be provided to
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
     pub(crate) program: Option<OsString>,
     /// A policy file that narrows those in force
-    #[arg(long = "policy", value_name = "FILE")]
+    #[arg(long = "policy", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policies: Vec<PathBuf>,
     /// Show at most so many candidates; 0 for all
     #[arg(long, value_name = "N", default_value_t = 10)]
