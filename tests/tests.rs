@@ -15,6 +15,7 @@
 //! - `search`: what a program brings along comes before what a package has
 //! - `shim`: the shim as a command, and without a supervisor
 //! - `filters`: programs that use seccomp themselves
+//! - `log`: nothing unless it is asked for, and never in a program's way
 //! - `find`: who has a library, who would be chosen, and why
 //! - `plan`: where a program's libraries would come from, and fetching them ahead
 //! - `doctor`: whatever keeps programs from running is found, with a way out
@@ -48,6 +49,7 @@ mod help;
 mod identity;
 mod index;
 mod loading;
+mod log;
 mod mount;
 mod nix_built;
 mod nixos_module;

@@ -32,9 +32,11 @@ pub(super) fn serve_apart(
     settings: Settings,
     orders: Orders,
 ) -> ExitCode {
+    // Before anything is written: a limit of the program's must not end us.
+    let reset = signals::reset();
     logging::to_file(&settings);
     // No folder is kept busy by us.
-    if let Err(error) = signals::reset().and_then(|()| std::env::set_current_dir("/")) {
+    if let Err(error) = reset.and_then(|()| std::env::set_current_dir("/")) {
         tracing::warn!(%error, "not served");
         return exit_code::code(exit_code::FAILURE);
     }

@@ -119,6 +119,7 @@ impl Greeting<'_> {
             guest => guest.or_else(|error| refuse(socket, error))?,
         };
         let tree = found_tree(shared, &guest, self.reporter.clone()).and_then(|tree| {
+            let _tree = tree.span.clone().entered();
             // The program is not there yet: until it is, its terminal may show how a download gets on.
             let progress = LateProgress::new(|| {
                 let stderr = thread.standard_error().ok();
@@ -131,6 +132,7 @@ impl Greeting<'_> {
         let attempts = tree.engine.attempts(guest.wish, tree.features);
         let attempts = tree.permission.permitted(attempts);
         let attempts = attempts.map_err(HelloError::Engine).or_else(|error| refuse(socket, error))?;
+        let _tree = tree.span.clone().entered();
         let (no_new_privs, program, line) = (tree.engine.no_new_privs, &*guest.path, self.line);
         let provision = &*provision;
         let newcomer =
@@ -158,7 +160,7 @@ pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Resu
 pub(super) fn restore(shared: &Shared, record: &[u8]) -> Result<Tree, HelloError> {
     let record = Record::from_bytes(record).ok_or(HelloError::Record)?;
     let tree = Tree::new(shared, place_at(record.base), Reporter::default(), record.program.clone())?;
-    info!(program = %record.program.display(), "a tree is taken over");
+    tree.span.in_scope(|| info!("a tree is taken over"));
     tree.restore(record);
     Ok(tree)
 }
@@ -192,7 +194,7 @@ fn receive(
 
 fn found_tree(shared: &Shared, guest: &Guest, reporter: Reporter) -> Result<Tree, HelloError> {
     let tree = Tree::new(shared, draw_place(), reporter, guest.path.clone())?;
-    info!(program = %guest.path.display(), "a tree begins");
+    tree.span.in_scope(|| info!("a tree begins"));
     Ok(tree)
 }
 

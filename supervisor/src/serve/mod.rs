@@ -191,6 +191,7 @@ fn adopt(shared: &Shared, orphan: Orphan) -> Result<(), HelloError> {
 /// Answers a tree's traps until its last process has ended.
 fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
     let tree = Arc::new(tree);
+    let _tree = tree.span.enter();
     let pool = pool::Pool::new(tree.clone());
     if tree.plans.has_news() {
         pool.submit(pool::Job::Keep);
