@@ -3,6 +3,7 @@
 //! - `programs`: foreign programs that nobody here built run, and do not without Sonde
 //! - `identity`: a program cannot tell that it was not started natively
 //! - `loading`: `dlopen`, from threads, forked children, under signals, by absolute path
+//! - `book`: what the pages for users show is what is seen
 //! - `children`: fork, vfork and exec of foreign, Nix-built and missing programs
 //! - `containers`: sandboxes inside of a tree and around one
 //! - `nix_built`: programs that were built by Nix, and their children, load foreign libraries
@@ -35,6 +36,7 @@
 
 mod harness;
 
+mod book;
 mod children;
 mod containers;
 mod doctor;

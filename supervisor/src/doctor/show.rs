@@ -93,10 +93,10 @@ mod tests {
 
     #[test]
     fn each_finding_is_a_line_and_each_remedy_another() {
-        let shown = text(&sections(), Paint::plain());
+        let shown = text(&sections(), Paint::none());
         let expected = "Index\n  ok       fine\n  warning  old\n           → renew it\n0 errors, 1 warning\n";
         assert_eq!(shown, expected);
-        assert!(text(&[], Paint::plain()).contains("all is well"));
+        assert!(text(&[], Paint::none()).contains("all is well"));
     }
 
     #[test]
