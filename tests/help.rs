@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use regex::Regex;
+
 use crate::harness::{Outcome, run};
 
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "nushell", "zsh"];
@@ -30,7 +32,7 @@ fn pages(folder: &Path) -> Vec<(Vec<String>, String)> {
 
 /// Long options at the beginning of lines that describe one.
 fn options(text: &str, line: &str) -> BTreeSet<String> {
-    let pattern = regex::Regex::new(line).unwrap();
+    let pattern = Regex::new(line).unwrap();
     pattern.captures_iter(text).map(|found| found[1].to_owned()).collect()
 }
 
@@ -105,6 +107,33 @@ fn every_shell_has_completions_and_what_is_hidden_is_in_none() {
         unknown.code() == Some(2) && unknown.stderr.contains("bash, elvish, fish, nushell, zsh"),
         "{unknown}"
     );
+}
+
+/// What package.nix runs for them, with nixpkgs' functions replaced by ones that look at what they are given.
+#[test]
+fn the_nix_package_installs_a_page_of_each_command_and_completions_for_each_shell() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nixos-module/package.nix");
+    let package = fs::read_to_string(path).unwrap();
+    let (_, behind) = package.split_once("canExecute stdenv.hostPlatform) ''\n").unwrap();
+    let (script, _) = behind.split_once("'';").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    fs::create_dir_all(out.join("bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_sonde"), out.join("bin/sonde")).unwrap();
+    let functions = "set -eu; installManPage() { echo \"pages $#\"; }; installShellCompletion() { shift 2; \
+                     while [ $# -gt 0 ]; do echo \"$1 $(wc -l < \"$2\")\"; shift 2; done; }";
+    let script =
+        format!("{functions}\n{script}\ncd \"$out\"; wc -l share/*/*/*/sonde.nu share/*/lib/sonde.elv");
+    let outcome = run(Command::new("bash").args(["-c", &script]).current_dir(folder.path()).env("out", &out));
+    assert!(outcome.succeeded() && outcome.stderr.is_empty(), "{outcome}");
+    let counts =
+        Regex::new(r"(?m)^(?:pages|--bash|--fish|--zsh) (\d+)$|^ *(\d+) share/.*/sonde\.(?:nu|elv)$")
+            .unwrap();
+    let counts: Vec<u32> = counts
+        .captures_iter(&outcome.stdout)
+        .map(|found| found.get(1).or(found.get(2)).unwrap().as_str().parse().unwrap())
+        .collect();
+    assert!(counts.len() == 6 && counts.iter().all(|count| *count > 20), "{outcome}");
 }
 
 #[test]

@@ -37,13 +37,14 @@ Exit status: the program's own; 127 if it, or what it needs, was not found; 126 
     Run(Program),
     /// Run a program and show, when it has ended, each library that it was given and why
     #[command(after_help = "\
-The program's own output is left as it is; the table goes to stderr. Exit status: the program's own.")]
+The program's own output is left as it is; the table goes to stderr. Exit status: the program's
+own.")]
     Trace(Program),
     /// Find what keeps foreign programs, or one of them, from running on this machine
     #[command(after_help = "\
-Nothing is changed, downloaded or run. Each finding is ok, a warning (something works less well than
-it could, or some programs do not run) or an error (programs, or PROGRAM, do not run), with one thing
-to do about it.
+Nothing is downloaded, and PROGRAM is not run. Each finding is ok, a warning (something works
+less well than it could, or some programs do not run) or an error (programs, or PROGRAM, do not
+run), with one thing to do about it.
 
 Exit status: 0 if there is no error, though there may be warnings; 1 if there is one.")]
     Doctor(Doctor),
@@ -61,12 +62,6 @@ Exit status: 0 if there is a provider for everything that was asked for, 1 if no
     Find(Find),
     /// Show where each library of a program would come from, and what is missing; nothing is run or fetched
     #[command(after_help = "\
-Examples:
-  sonde plan ./program                          each library, and who needs it
-  sonde plan ./some-app/                        every program and library of a folder
-  sonde plan --format nix-ld ./program          the packages, for programs.nix-ld.libraries
-  sonde plan --json ./program | jq .missing
-
 What a library of a package names is known when that package is in the store. What a program opens
 at run time is not known beforehand: sonde trace shows it.
 
@@ -75,11 +70,6 @@ something, or a file cannot be read or run.")]
     Plan(Plan),
     /// Fetch what programs need ahead of time, so that they start without the network
     #[command(after_help = "\
-Examples:
-  sonde prefetch ./program ./some-app/          fetch what they need, and keep it
-  sonde prefetch --dry-run ./program            show how much that is
-  sonde run --offline ./program                 fetch nothing any more
-
 What is fetched is kept from garbage collection as after a start. What a program opens at run time
 is not known beforehand.
 
@@ -292,6 +282,7 @@ pub(crate) enum Format {
     /// For programs
     Json,
     /// A NixOS module with programs.nix-ld.libraries
+    #[value(alias = "nix")]
     NixLd,
     /// The buildInputs of a package that autoPatchelfHook patches
     NixInputs,
@@ -319,8 +310,9 @@ pub(crate) struct Prefetch {
 pub(crate) enum PolicyCommand {
     /// Show what is wrong with policy files, and which of their rules have no effect
     #[command(after_help = "\
-Without a FILE, those in force: /etc/sonde/policy.toml, which must belong to root and be writable by nobody
-else, and ~/.config/sonde/policy.toml. Exit status: 0 if all can be used, 1 if not.")]
+Without a FILE, those in force: /etc/sonde/policy.toml, which must belong to root and be
+writable by nobody else, and ~/.config/sonde/policy.toml. Exit status: 0 if all can be used, 1
+if not.")]
     Check {
         /// Files to be checked
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -332,10 +324,10 @@ Exit status: 0 if something may be provided, 1 if not.")]
     Explain(Explain),
     /// Print a policy to begin with
     #[command(after_help = "\
-Without options, one that permits everything, with an example of each kind of rule. With --for, the narrowest one
-with which the program has what it is linked against; what it asks for at run time is to be added. With
---from-plan, the narrowest one with which it has what it was given so far, that included: run it first, and
-let it do what it is to do.")]
+Without options, one that permits everything, with an example of each kind of rule. With --for, the
+narrowest one with which the program has what it is linked against; what it asks for at run time is to
+be added. With --from-plan, the narrowest one with which it has what it was given so far, that included:
+run it first, and let it do what it is to do.")]
     Init {
         /// Permit what this program is linked against, and nothing else
         #[arg(long = "for", value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
@@ -367,9 +359,9 @@ pub(crate) struct Explain {
 pub(crate) enum StoreCommand {
     /// Fetch store paths, with everything that they refer to
     #[command(after_help = "\
-The caches and the keys that are trusted are those of the [store] section of /etc/sonde/config.toml and
-~/.config/sonde/config.toml; without one, https://cache.nixos.org and its key. What was fetched is kept until
-`sonde store drop`.")]
+The caches and the keys that are trusted are those of the [store] section of
+/etc/sonde/config.toml and ~/.config/sonde/config.toml; without one, https://cache.nixos.org and
+its key. What was fetched is kept until `sonde store drop`.")]
     Fetch {
         /// Paths such as /nix/store/HASH-zlib-1.3.1
         #[arg(required = true, value_name = "PATH")]
@@ -427,10 +419,10 @@ pub(crate) enum PlansCommand {
         #[arg(value_name = "PROGRAM", required = true)]
         programs: Vec<PathBuf>,
     },
-    /// Remove what nobody needs: plans of programs that are gone or were not run for long, caches and gc roots without a plan
+    /// Remove what nobody needs: plans of programs that are gone or not run any more, and what they kept
     #[command(after_help = "\
-Removes nothing from the store: what has no root any more goes with the next `nix-collect-garbage`, or
-`sonde store gc`. It may run while programs run.")]
+Removes nothing from the store: what has no root any more goes with the next `nix-collect-garbage`,
+or `sonde store gc`. It may run while programs run.")]
     Gc {
         /// Keep the plan of what was run since, such as 30d, 12h or 2weeks
         #[arg(long, value_name = "AGE", default_value = "30d", value_parser = humantime::parse_duration)]

@@ -13,7 +13,7 @@ const LITERAL: Style = AnsiColor::Cyan.on_default();
 
 /// Every command that is shown, in groups.
 const GROUPS: [(&str, &[&str]); 3] = [
-    ("Programs", &["run", "trace", "doctor"]),
+    ("Programs", &["run", "trace", "plan", "prefetch", "plans", "doctor"]),
     ("What is provided", &["index", "find", "policy", "store"]),
     ("This command", &["completions"]),
 ];
@@ -36,6 +36,39 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("sonde trace ./program", "see what it is given, and from which packages"),
             ("sonde trace --audit --policy new.toml ./program", "see what a policy would forbid"),
+        ],
+    ),
+    (
+        "plan",
+        &[
+            ("sonde plan ./program", "each library, and who needs it"),
+            ("sonde plan ./some-app/", "every program and library of a folder"),
+            ("sonde plan --format nix-ld ./program", "the packages, for programs.nix-ld.libraries"),
+            ("sonde plan --json ./program | jq .missing", "what is missing"),
+        ],
+    ),
+    (
+        "prefetch",
+        &[
+            ("sonde prefetch ./program ./some-app/", "fetch what they need, and keep it"),
+            ("sonde prefetch --dry-run ./program", "see how much that is"),
+        ],
+    ),
+    ("plans list", &[("sonde plans list", "the programs that were run, the last used first")]),
+    (
+        "plans show",
+        &[
+            ("sonde plans show ./program", "what it is given, and why"),
+            ("sonde plans show --json ./program | jq '.[].libraries'", "all that is kept"),
+        ],
+    ),
+    ("plans forget", &[("sonde plans forget ./program", "look at it again at its next start")]),
+    (
+        "plans gc",
+        &[
+            ("sonde plans gc --dry-run", "see what nobody needs"),
+            ("sonde plans gc --older-than 2weeks", "remove also what was not run for two weeks"),
+            ("sonde plans gc --all", "before Sonde is uninstalled"),
         ],
     ),
     (
@@ -95,6 +128,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("sonde policy init > ~/.config/sonde/policy.toml", "one that permits everything"),
             ("sonde policy init --for ./program", "one that permits what a program needs"),
+            ("sonde policy init --from-plan ./program", "and what it has asked for at run time"),
         ],
     ),
     (
@@ -251,8 +285,14 @@ mod tests {
     fn help_is_narrow_enough_for_a_terminal() {
         let mut command = command();
         command.build();
-        for line in command.render_long_help().to_string().lines() {
-            assert!(line.chars().count() <= 100, "{line}");
+        let mut all = vec![command];
+        while let Some(mut command) = all.pop() {
+            let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let shown = command.render_long_help().to_string();
+            for line in notes.lines().chain(shown.lines()).filter(|line| !line.contains("sonde ")) {
+                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+            }
+            all.extend(command.get_subcommands().cloned());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is the matter: this machine, this user's configuration, and one program, looked at as the supervisor would.
 //!
-//! Each file looks at one group of things and returns findings. Nothing is changed, downloaded or asked of a network,
-//! and no foreign program is run.
+//! Each file looks at one group of things and returns findings. Nothing is downloaded or asked of a network, no foreign
+//! program is run, and nothing is changed but caches.
 
 mod configuration;
 mod data;
