@@ -1,7 +1,8 @@
 //! Where a user's programs find the supervisor that is running already, and which of them it may serve.
 //!
 //! `$XDG_RUNTIME_DIR/sonde/socket`, in a folder that nobody else can enter. One supervisor holds the lock beside it;
-//! whoever comes second serves the one program that it was started for.
+//! whoever comes second serves the one program that it was started for. A service manager may hold the socket open in
+//! their place, and start a supervisor when somebody comes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,13 +17,14 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::unistd::Uid;
 use sonde_interp::handoff::DOOR;
 
 use super::Trees;
 use crate::guest::remote::Thread;
 use crate::store;
+use crate::sys::listen::path_of;
 use crate::sys::scm_rights::Socket;
 
 /// How often it is looked whether anybody is left, where nobody says so.
@@ -33,8 +35,15 @@ const BACKLOG: i32 = 128;
 
 /// What a supervisor reads of its environment, besides what its store does ([`store::DECISIVE`]): a program that says
 /// something else is to be served by another one.
-const PLACES: [&str; 6] =
-    ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "SONDE_LOG", "SONDE_OFFLINE"];
+const PLACES: [&str; 7] = [
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "SONDE_LOG",
+    "NIX_LD_LOG",
+    "SONDE_OFFLINE",
+];
 
 /// The namespaces that decide what a path, a user and a process id mean.
 const NAMESPACES: [&str; 4] = ["ns/mnt", "ns/user", "ns/pid", "ns/net"];
@@ -53,8 +62,9 @@ pub(super) enum Visit {
 #[derive(Debug)]
 pub(crate) struct Door {
     listening: OwnedFd,
-    path: PathBuf,
-    _lock: Flock<File>,
+    /// Where we have put it, and what was there then; nothing for a socket that is a service manager's.
+    ours: Option<(PathBuf, Metadata)>,
+    _lock: Option<Flock<File>>,
 }
 
 impl Door {
@@ -81,8 +91,10 @@ impl Door {
         if !is_private(&fs::symlink_metadata(folder)?) {
             return Err(io::Error::other("the folder is not this user's alone"));
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
-        let Ok(lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
+        let Some(lock) = lock(folder)? else { return Ok(None) };
+        if is_open(&path) {
+            return Ok(None); // a service manager's, who has not started anybody yet
+        }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -91,7 +103,16 @@ impl Door {
         let listening = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
         bind(listening.as_raw_fd(), &UnixAddr::new(&path)?)?;
         listen(&listening, Backlog::new(BACKLOG)?)?;
-        Ok(Some(Self { listening, path, _lock: lock }))
+        let there = fs::symlink_metadata(&path)?;
+        Ok(Some(Self { listening, ours: Some((path, there)), _lock: Some(lock) }))
+    }
+
+    /// The door that a service manager holds open.
+    pub(crate) fn passed(listening: OwnedFd) -> Self {
+        let folder = path_of(&listening).and_then(|path| Some(path.parent()?.to_owned()));
+        // Whoever has the lock already serves those who came before; who comes now, comes here.
+        let lock = folder.and_then(|folder| lock(&folder).ok().flatten());
+        Self { listening, ours: None, _lock: lock }
     }
 
     /// Waits for the next program, the end of a tree, or the end of its patience.
@@ -122,9 +143,26 @@ impl Door {
 
     /// Closes it for good: the next program starts a supervisor.
     pub(crate) fn close(self) {
-        // Whoever has connected meanwhile finds the connection broken, and does the same.
-        let _ = fs::remove_file(&self.path);
+        let Some((path, there)) = self.ours else { return };
+        // Somebody else may have taken its place by force.
+        if is_same(fs::symlink_metadata(&path).ok(), Some(there)) {
+            // Whoever has connected meanwhile finds the connection broken, and does the same.
+            let _ = fs::remove_file(&path);
+        }
     }
+}
+
+/// The lock of whoever serves a door in this folder; nothing, if somebody has it.
+fn lock(folder: &Path) -> io::Result<Option<Flock<File>>> {
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    Ok(Flock::lock(lock, FlockArg::LockExclusiveNonblock).ok())
+}
+
+/// Does anybody listen at this path?
+fn is_open(path: &Path) -> bool {
+    let connected = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+        .and_then(|socket| connect(socket.as_raw_fd(), &UnixAddr::new(path)?));
+    connected.is_ok()
 }
 
 fn is_private(folder: &Metadata) -> bool {
