@@ -179,6 +179,13 @@ fn mistakes_in_configuration_and_policy_are_shown_with_their_file() {
             "store.configuration",
             "`ftp://x` is no cache",
         ),
+        (
+            "libraries",
+            "config.toml",
+            "[libraries]\npaths = ['lib']\n",
+            "configuration.libraries",
+            "`lib` in [libraries] must be an absolute path",
+        ),
     ];
     for (name, file, text, id, words) in broken {
         let root = configured(name, Who::Alice, &[(file, text)]);

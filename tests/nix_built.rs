@@ -8,7 +8,7 @@ use crate::harness::{EVERY_ENGINE, EVERYBODY, Outcome, SONDE, Who, fixture, run}
 
 /// Makes a foreign program look as if Nix had built it: with the loader and the C library of the root's system. Returns
 /// its path inside the root.
-fn built_by_nix(inside: &str, name: &str) -> String {
+pub(super) fn built_by_nix(inside: &str, name: &str) -> String {
     let fixture = fixture();
     let target = fixture.guests().join(name);
     if !target.exists() {

@@ -2,6 +2,7 @@
 
 use sonde_world::RootBuilder;
 
+use super::nix_ld::loader_of_version;
 use crate::harness::{EVERYBODY, Outcome, SONDE, Who, fixture, proves, run};
 
 const CURL: &str = "/opt/programs/curl/usr/bin/curl";
@@ -119,6 +120,51 @@ fn a_program_or_a_library_of_its_own_that_was_replaced_is_looked_at_again() {
         ),
     );
     assert_eq!(outcome.stdout, "1\n1\n1\n1\n2\n", "{outcome}");
+}
+
+#[test]
+fn a_start_by_plan_has_the_same_seeds_and_a_changed_folder_makes_it_anew() {
+    const SEED: &str = "libplanned.so.1";
+    let program = fixture().guest_that_needs(SEED);
+    let load = fixture().guest("load");
+    fixture().library(&fixture().guests().join(SEED), SEED);
+    let named = [
+        "export NIX_LD_LIBRARY_PATH=~/seeds",
+        "mkdir -p ~/.config/sonde; printf \"[libraries]\\npaths = ['$HOME/seeds']\\n\" > ~/.config/sonde/config.toml",
+    ];
+    for (who, named) in EVERYBODY.into_iter().flat_map(|who| named.map(|named| (who, named))) {
+        let (_state, root) = fixture().cold(who);
+        let outcome = sh(
+            &root,
+            &format!(
+                "mkdir ~/seeds && cp /guests/{SEED} ~/seeds/; {named}
+                 start() {{ {program} exit 0; echo $?; {load} here {SEED} | grep -c \"map $HOME/seeds/{SEED}\"; }}
+                 started() {{ log > /tmp/log; for what; do grep -c \"$what\" /tmp/log; done; }}
+                 start; kept 2; started '{ANEW}'; start; started '{BY_PLAN}' '{ANEW}' '{OPENED}'
+                 cp --remove-destination /guests/{SEED} ~/seeds/; start; started '{ANEW}'
+                 rm ~/seeds/{SEED}; start; started '{ANEW}'"
+            ),
+        );
+        let lines = outcome.stdout.lines().collect::<Vec<_>>().join(" ");
+        assert_eq!(lines, "0 1 2 0 1 2 0 0 0 1 2 127 0 2", "{outcome}");
+    }
+}
+
+#[test]
+fn a_loader_that_nix_ld_names_is_the_same_by_plan() {
+    let loader = loader_of_version("2.98");
+    let load = fixture().guest("load");
+    let (_state, root) = fixture().cold(Who::Alice);
+    let root = root.env("NIX_LD", &loader);
+    let outcome = sh(
+        &root,
+        &format!(
+            "start() {{ {load} here libm.so.6 | grep -c \"map ${{NIX_LD%/*}}/libm.so.6\"; }}
+             start; kept 1; log > /dev/null; start; log | grep -c '{BY_PLAN}'
+             export NIX_LD=/nowhere; start; log | grep -c '{ANEW}'"
+        ),
+    );
+    assert_eq!(outcome.stdout, "1\n1\n1\n0\n1\n", "{outcome}");
 }
 
 #[test]

@@ -248,3 +248,18 @@ fn what_is_passed_and_is_no_door_is_refused() {
     let outcome = run(root.command("/bin/sh").args(["-c", &script]));
     assert!(outcome.stderr.contains("is started by the shim"), "{outcome}");
 }
+
+#[test]
+fn seeds_outlive_the_worker() {
+    let folder = fixture().guests().join("seeds/survivor");
+    fs::create_dir_all(&folder).unwrap();
+    for soname in ["libfirst.so.1", "libsecond.so.1"] {
+        fixture().library(&folder.join(soname), soname);
+    }
+    let root = fixture().root(Who::Alice).env("NIX_LD_LIBRARY_PATH", "/guests/seeds/survivor");
+    let mut guest = Conversation::with(root.command(fixture().guest("load")).arg("asked"));
+    assert!(guest.ask("libfirst.so.1").contains(": map /guests/seeds/survivor/"));
+    assert_eq!(kill(&[the_worker_of(guest.pid())]), 1);
+    let answer = guest.ask("libsecond.so.1");
+    assert!(answer.contains(": map /guests/seeds/survivor/"), "{answer}");
+}

@@ -30,6 +30,7 @@
 //! - `faults`: killed supervisors, dead caches, damaged files, crowds
 //! - `survival`: killed supervisors are not missed, and programs of one user share one
 //! - `plans`: what a program was given is kept, and the next start asks nobody
+//! - `nix_ld`: nix-ld's variables and behaviours
 //! - `nixos_module`: what the NixOS module, the package and the flake evaluate to
 //! - `tidy`: the architecture's rules that a grep can check
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that panics has failed, which is what is wanted
@@ -54,6 +55,7 @@ mod loading;
 mod log;
 mod mount;
 mod nix_built;
+mod nix_ld;
 mod nixos_module;
 mod plan;
 mod plans;

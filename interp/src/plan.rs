@@ -153,7 +153,7 @@ impl<'a> Plan<'a> {
         self.path(self.fixed.served_cache)
     }
 
-    /// Files that came with the program, in its own root, and what they were.
+    /// Files that came with the program, or that were at hand for it, in its own root, and what they were.
     pub fn bundled(&self) -> impl Iterator<Item = (&'a CStr, Stamp)> {
         self.watched(self.fixed.bundled)
     }

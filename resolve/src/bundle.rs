@@ -119,6 +119,13 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// Takes what is still missing for found where `find` says: in places that come after a member's own search.
+    pub fn find_missing(&mut self, find: impl Fn(&str) -> Option<PathBuf>) {
+        for want in self.wants.iter_mut().filter(|want| want.found.is_none()) {
+            want.found = want.sonames.iter().find_map(|soname| find(soname));
+        }
+    }
+
     /// What the members need of a soname.
     pub fn demand(&self, soname: &str) -> Demand {
         Demand::of(soname, self.members.iter().map(|member| (&member.facts, member.undefined.as_slice())))

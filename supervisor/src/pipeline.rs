@@ -31,6 +31,8 @@ pub(crate) trait Knowledge {
     /// Is this open one step of a search through folders, of which this is one? Otherwise the loader was given the whole
     /// path. In doubt it is a search.
     fn is_search(&self, folder: &Path) -> bool;
+    /// The seed of this name, which the served cache has too.
+    fn seed(&self, soname: &str) -> Option<PathBuf>;
     /// Does the served cache know this soname?
     fn is_served(&self, soname: &str) -> bool;
     /// What there is at this path.
@@ -61,6 +63,8 @@ pub(crate) enum Step {
     Redirect(Choice),
     /// The program names a place where distributions have drivers: return the host's own file.
     Driver(PathBuf),
+    /// The same with a seed, which is there.
+    Seed(PathBuf),
     /// The loader found it nowhere, and nobody provides it.
     Missing(String),
 }
@@ -100,6 +104,9 @@ fn library(path: &Path, parent: &Path, folder: Folder, knowledge: &impl Knowledg
     let Some(soname) = path.file_name().and_then(|name| name.to_str()) else { return Step::LetThrough };
     // To return it in a search would take the cache's place, and that of every folder that is searched before it.
     let goes_on = || folder == Folder::Searched && knowledge.is_search(parent);
+    if let Some(seed) = knowledge.seed(soname) {
+        return if goes_on() { Step::LetThrough } else { Step::Seed(seed) };
+    }
     match knowledge.choose(soname) {
         Some(_) if goes_on() && knowledge.is_served(soname) => Step::LetThrough,
         Some(choice) => Step::Redirect(choice),
@@ -156,6 +163,9 @@ mod tests {
                 Some("/lib64") => Folder::Searched,
                 _ => Folder::Other,
             }
+        }
+        fn seed(&self, soname: &str) -> Option<PathBuf> {
+            (soname == "libseed.so.1").then(|| "/seeds/libseed.so.1".into())
         }
         fn is_served(&self, soname: &str) -> bool {
             soname == "libz.so.1"
@@ -222,6 +232,12 @@ mod tests {
         assert_eq!(step("/lib64/libz.so.1", Presence::Absent), Step::LetThrough);
         assert_eq!(step("/lib64/libz-alias.so", Presence::Absent), Step::Redirect(zlib()));
         assert_eq!(step("/lib64/libq.so.1", Presence::Absent), Step::Missing("libq.so.1".into()));
+    }
+
+    #[test]
+    fn a_seed_is_returned_where_no_search_goes_on_that_would_find_it() {
+        assert_eq!(step("/lib64/libseed.so.1", Presence::Absent), Step::LetThrough);
+        assert_eq!(step_named("/usr/lib/libseed.so.1"), Step::Seed("/seeds/libseed.so.1".into()));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::{complain, exit_code, logging};
 use crate::guest::launch::Launch;
 use crate::index::Index;
 use crate::index::fitting::{AsItIs, First};
+use crate::plan::seeds::Seeds;
 use crate::report::find::{self, Finding, Found, Wanted};
 use crate::report::style::Paint;
 use crate::rules::Rules;
@@ -135,8 +136,10 @@ impl Program {
         // A program may be large. Whoever truncates it while we look harms nobody else.
         let bytes = File::open(&path).and_then(|file| MappedFile::open(&file)).with_context(what)?;
         let library_path = env::var("LD_LIBRARY_PATH").ok();
-        let bundle =
+        let mut bundle =
             Bundle::read(&path, bytes.as_ref(), library_path.as_deref(), &OwnFiles).with_context(what)?;
+        let seeds = Seeds::of_our_environment(&Settings::from_environment(), index)?;
+        bundle.find_missing(|soname| seeds.get(soname).map(Path::to_owned));
         let missing = bundle.wants.iter().filter(|want| want.found.is_none());
         let first = index.first_choices(missing.map(Want::soname), &AsItIs(index));
         let demands = index.demands(&bundle, &OwnFiles, &first);

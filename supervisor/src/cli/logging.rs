@@ -1,8 +1,8 @@
 //! Where log messages of developers go: nowhere, unless `SONDE_LOG` asks for them.
 //!
-//! `SONDE_LOG` takes the directives of tracing-subscriber (`debug`, `sonde::serve=trace`). A command that somebody waits for
-//! writes to standard error. A supervisor that was started beside a program never does: that is the program's. It writes
-//! to `sonde.log` in the state folder.
+//! `SONDE_LOG` takes the directives of tracing-subscriber (`debug`, `sonde::serve=trace`), and so does nix-ld's `NIX_LD_LOG`,
+//! which counts where that is not set. A command that somebody waits for writes to standard error. A supervisor that was
+//! started beside a program never does: that is the program's. It writes to `sonde.log` in the state folder.
 
 mod capped;
 
@@ -16,7 +16,7 @@ use super::complain;
 use crate::settings::Settings;
 use capped::CappedFile;
 
-const VARIABLE: &str = "SONDE_LOG";
+const VARIABLES: [&str; 2] = ["SONDE_LOG", "NIX_LD_LOG"];
 
 const FILE: &str = "sonde.log";
 
@@ -51,7 +51,8 @@ pub(crate) fn to_file(settings: &Settings) {
 
 /// What is asked for; nothing, if nothing is.
 fn filter() -> Option<Result<EnvFilter, String>> {
-    let directives = env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
+    let value = |name| Some((name, env::var_os(name).filter(|value| !value.is_empty())?));
+    let (name, directives) = VARIABLES.into_iter().find_map(value)?;
     let directives = directives.to_string_lossy();
-    Some(EnvFilter::try_new(&directives).map_err(|error| format!("{VARIABLE}={directives}: {error}")))
+    Some(EnvFilter::try_new(&directives).map_err(|error| format!("{name}={directives}: {error}")))
 }

@@ -10,6 +10,7 @@ use super::{complain, exit_code, logging};
 use crate::index::Index;
 use crate::plan::foresight::foresee;
 use crate::plan::preview::{Previewer, Subject};
+use crate::plan::seeds::Seeds;
 use crate::plan::targets;
 use crate::report::export;
 use crate::report::plan::{self as report, Planned, Plans, Unplanned};
@@ -74,7 +75,8 @@ pub(super) fn previewer<'a>(
         complain(&fault);
     }
     let (tally, library_path) = (Tally::of(settings), std::env::var("LD_LIBRARY_PATH").ok());
-    Ok(Previewer::new(index, &store.files, policy, tally, library_path)?)
+    let seeds = Seeds::of_our_environment(settings, index)?;
+    Ok(Previewer::new(index, &store.files, policy, tally, (library_path, seeds))?)
 }
 
 /// What was named.

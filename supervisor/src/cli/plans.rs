@@ -127,7 +127,7 @@ fn needed(need: &Need) -> Library {
             Library { reason: Some(format!("all that there are lack {}", versions.join(", "))), ..library }
         }
         Answer::Excluded(reason) => Library { from: From::Host, reason: Some(reason.clone()), ..library },
-        Answer::Absent => library,
+        Answer::Absent | Answer::NoIndex => library,
     }
 }
 

@@ -1,13 +1,24 @@
-//! The policy's files, one by one. Sections of `config.toml` are looked at by those who use them.
+//! The policy's files, one by one, and where libraries are at hand. Other sections of `config.toml` are looked at by those who use them.
 
 use sonde_policy::{Problem, Severity};
 
 use super::finding::Finding;
+use crate::plan::libraries::Libraries;
 use crate::rules::{RulesError, in_force};
 use crate::settings::Settings;
 
-/// Reads each file of the policy that is in force.
+/// Reads all of that.
 pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
+    let mut findings = policies(settings);
+    if let Err(error) = Libraries::load(settings) {
+        let remedy = "correct the [libraries] section; docs/coming-from-nix-ld.md has its keys. Until then nothing is provided";
+        findings.push(Finding::error("configuration.libraries", error.to_string(), remedy));
+    }
+    findings
+}
+
+/// Reads each file of the policy that is in force.
+fn policies(settings: &Settings) -> Vec<Finding> {
     const ID: &str = "configuration.policy";
     let mut findings = Vec::new();
     for read in in_force(settings) {

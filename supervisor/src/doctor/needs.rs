@@ -93,7 +93,7 @@ fn missing(index: &Index, policy: &Arc<Policy>, subject: &Subject, need: &Need) 
             format!("{soname}, needed by {who}: {reason}"),
             "put it in a folder that LD_LIBRARY_PATH names, if the program does not run without it",
         )),
-        Answer::Absent => Some(Finding::error(
+        Answer::Absent | Answer::NoIndex => Some(Finding::error(
             ID,
             format!("{soname}, needed by {who}: in no package of the index"),
             near(index, soname),

@@ -14,6 +14,7 @@ use crate::guest::launch::{Launch, LaunchError};
 use crate::guest::remote::GuestRoot;
 use crate::index::Index;
 use crate::plan::closure::GuestFiles;
+use crate::plan::seeds::Seeds;
 use crate::settings::Settings;
 use crate::sys::mapped_file::MappedFile;
 use crate::sys::privilege;
@@ -53,7 +54,7 @@ pub(super) fn examine(settings: &Settings, index: Option<&Index>, name: &OsStr) 
             return findings;
         }
     };
-    let subject = match read(&path) {
+    let mut subject = match read(&path) {
         Ok(subject) => subject,
         Err(finding) => {
             findings.push(*finding);
@@ -69,7 +70,12 @@ pub(super) fn examine(settings: &Settings, index: Option<&Index>, name: &OsStr) 
     findings.extend(privileges(&subject.path));
     findings.extend(executable_stacks(&subject.bundle));
     match index {
-        Some(index) => findings.extend(needs::examine(settings, index, &subject)),
+        Some(index) => {
+            if let Ok(seeds) = Seeds::of_our_environment(settings, index) {
+                subject.bundle.find_missing(|soname| seeds.get(soname).map(Path::to_owned));
+            }
+            findings.extend(needs::examine(settings, index, &subject));
+        }
         None => findings.push(Finding::warning(
             "program.libraries",
             "without an index nothing can be said of its libraries",

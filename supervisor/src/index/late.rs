@@ -21,11 +21,11 @@ impl LateIndex {
         Self { settings: settings.clone(), store, opened: OnceLock::new(), empty: OnceLock::new() }
     }
 
-    /// The index, or why there is none.
+    /// The index, which knows nothing where there is no database; or what is the matter with those that there are.
     pub(crate) fn open(&self) -> Result<&Index, Arc<IndexError>> {
         let opened = self.opened.get_or_init(|| {
             debug!("the index is opened");
-            Index::open(&self.settings, self.store.clone()).map_err(Arc::new)
+            Index::open_if_any(&self.settings, self.store.clone()).map_err(Arc::new)
         });
         opened.as_ref().map_err(Arc::clone)
     }

@@ -54,6 +54,7 @@ pub(crate) struct Index {
     symbols: Symbols,
     packages: OnceLock<Packages>,
     problems: Vec<IndexError>,
+    folder: PathBuf,
 }
 
 /// The provider that was chosen for a soname.
@@ -95,6 +96,15 @@ impl Index {
     /// [`Index::problems`] has it.
     /// `store` has the packages that are there to be compared.
     pub(crate) fn open(settings: &Settings, store: Arc<StoreFiles>) -> Result<Self, IndexError> {
+        let index = Self::open_if_any(settings, store)?;
+        if index.is_empty() { Err(IndexError::None(index.folder)) } else { Ok(index) }
+    }
+
+    /// The same, and an index that knows nothing where there is no database.
+    ///
+    /// # Errors
+    /// There are databases, and all of them are damaged.
+    pub(crate) fn open_if_any(settings: &Settings, store: Arc<StoreFiles>) -> Result<Self, IndexError> {
         let registry = Registry::of(settings);
         let mut index = Self::with_lists(settings, store);
         for entry in registry.entries() {
@@ -110,10 +120,22 @@ impl Index {
             }
         }
         if index.tables.is_empty() {
-            let damaged = index.problems.into_iter().find(|problem| !matches!(problem, IndexError::Lists(_)));
-            return Err(damaged.unwrap_or_else(|| IndexError::None(registry.folder().to_owned())));
+            let is_damage = |problem: &IndexError| !matches!(problem, IndexError::Lists(_));
+            if let Some(damaged) = index.problems.iter().position(is_damage) {
+                return Err(index.problems.swap_remove(damaged));
+            }
         }
         Ok(index)
+    }
+
+    /// Where this user's databases are put.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Is there no database?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
     }
 
     fn with_lists(settings: &Settings, store: Arc<StoreFiles>) -> Self {
@@ -130,6 +152,7 @@ impl Index {
             symbols: Symbols::of(settings, store),
             packages: OnceLock::new(),
             problems: loaded.problems.into_iter().map(IndexError::Lists).collect(),
+            folder: Registry::of(settings).folder().to_owned(),
         }
     }
 
@@ -250,6 +273,11 @@ impl Index {
     /// Does this soname belong to glibc itself?
     pub(crate) fn is_glibc(&self, soname: &str) -> bool {
         self.lists.kind_of(soname) == Some(GroupKind::Glibc)
+    }
+
+    /// Does this soname belong to gcc's runtime, of which a process has one?
+    pub(crate) fn is_gcc_runtime(&self, soname: &str) -> bool {
+        self.lists.kind_of(soname) == Some(GroupKind::GccRuntime)
     }
 
     fn databases(&self) -> Vec<&Table<MappedFile>> {

@@ -1,7 +1,7 @@
 //! The served cache: what the loader is given in place of its `ld.so.cache`.
 //!
-//! It maps every soname of the index to the path of its provider, whether that is valid already or not, and glibc's
-//! own members to the loader's folder, and drivers to the host's.
+//! It maps every soname of the index to the path of its provider, whether that is valid already or not, glibc's own
+//! members to the loader's folder, drivers to the host's, and the names of seeds to these.
 //!
 //! The first start that needs one makes it in a sealed memory file (memfd_create(2)). It is kept on disk afterwards, under
 //! a number of what it was made from, and whoever needs the same one opens it there.
@@ -23,6 +23,7 @@ use thiserror::Error;
 use super::conditions::Conditions;
 use super::drivers;
 use super::loader::Loader;
+use super::seeds::Seeds;
 use crate::guest::remote::names;
 use crate::index::late::LateIndex;
 use crate::index::{Choice, Index};
@@ -68,18 +69,19 @@ pub(crate) struct CacheSource<'a> {
 }
 
 impl ServedCache {
-    /// The cache for programs that run under `loader`, with these choices in place of the index's: the one that is kept, or
-    /// a new one.
+    /// The cache for programs that run under `loader`, with these choices and seeds in place of the index's: the one that is
+    /// kept, or a new one.
     pub(crate) fn of(
         source: &CacheSource<'_>,
         loader: &Loader,
+        seeds: &Seeds,
         choices: &HashMap<String, Option<Choice>>,
     ) -> Result<Self, CacheError> {
-        let place = source.folder.join(name(source.conditions, loader, choices));
+        let place = source.folder.join(name(source.conditions, loader, seeds, choices));
         if let Some(kept) = Self::kept(&place) {
             return Ok(kept);
         }
-        let bytes = content(source.index.get(), source.store, loader, choices)?;
+        let bytes = content(source.index.get(), source.store, loader, seeds, choices)?;
         let memory = memfd_create("ld.so.cache", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING);
         let mut file = File::from(memory.map_err(io::Error::from)?);
         file.write_all(&bytes)?;
@@ -126,7 +128,12 @@ impl ServedCache {
 }
 
 /// What tells one cache from another: everything that it is made from.
-fn name(conditions: &Conditions, loader: &Loader, choices: &HashMap<String, Option<Choice>>) -> String {
+fn name(
+    conditions: &Conditions,
+    loader: &Loader,
+    seeds: &Seeds,
+    choices: &HashMap<String, Option<Choice>>,
+) -> String {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -137,6 +144,11 @@ fn name(conditions: &Conditions, loader: &Loader, choices: &HashMap<String, Opti
     for (path, stamp) in conditions {
         add(path.as_os_str().as_encoded_bytes());
         add(&stamp.to_bytes());
+    }
+    add(&seeds.iter().count().to_le_bytes());
+    for (soname, path) in seeds.iter() {
+        add(soname.as_bytes());
+        add(path.as_os_str().as_encoded_bytes());
     }
     let mut choices: Vec<_> = choices.iter().collect();
     choices.sort_by_key(|(soname, _)| *soname);
@@ -153,6 +165,7 @@ fn content(
     index: &Index,
     store: &StoreFiles,
     loader: &Loader,
+    seeds: &Seeds,
     choices: &HashMap<String, Option<Choice>>,
 ) -> Result<Vec<u8>, ldcache::CacheError> {
     let members = glibc_members(index, store, loader);
@@ -166,7 +179,8 @@ fn content(
     let drivers = host_drivers(index);
     let fixed = members.iter().chain(&drivers);
     let fixed = fixed.map(|(soname, path)| (soname.as_str(), Change::Provide(path.as_str())));
-    let changes: Vec<(&str, Change<'_>)> = own.chain(fixed).collect();
+    let seeds = seeds.iter().filter_map(|(soname, path)| Some((soname, Change::Provide(path.to_str()?))));
+    let changes: Vec<(&str, Change<'_>)> = own.chain(seeds).chain(fixed).collect();
     let flags = ldcache::flags_of(EM_X86_64).unwrap_or_default();
     let empty = ldcache::write(&[])?;
     ldcache::patch(index.base_cache().unwrap_or(&empty), flags, &changes)

@@ -50,6 +50,8 @@ pub(crate) enum Answer {
     Excluded(String),
     /// Nobody has it.
     Absent,
+    /// It is not at hand, and there is no index to look it up in.
+    NoIndex,
 }
 
 /// A program's own needs and search paths.
@@ -94,6 +96,7 @@ pub(crate) fn resolve(bundle: &Bundle, files: &dyn Files, index: &Index, supply:
                 .exclusion_of(soname)
                 .map_or(Answer::Absent, |group| Answer::Excluded(group.reason.clone())),
         };
+        let answer = if answer == Answer::Absent && index.is_empty() { Answer::NoIndex } else { answer };
         let own = match &answer {
             Answer::Package(choice) => Some(Some(choice.clone())),
             Answer::Unfit(_) => Some(None),

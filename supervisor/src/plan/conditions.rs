@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sonde_interp::plan::Stamp;
 
 use super::drivers;
+use crate::guest::remote::GuestRoot;
 use crate::settings::Settings;
 
 /// The files of a configuration folder that decide what is provided, and how.
@@ -33,6 +34,11 @@ pub(crate) fn now(settings: &Settings) -> Conditions {
 /// What is at a path of ours; what cannot be looked at is not there.
 pub(crate) fn stamp_at(path: &Path) -> Stamp {
     fs::metadata(path).map_or(Stamp::ABSENT, |data| stamp_of(&data))
+}
+
+/// What is at a path of a program's own root.
+pub(crate) fn stamp_in(root: &GuestRoot, path: &Path) -> Stamp {
+    root.metadata(path).map_or(Stamp::ABSENT, |data| stamp_of(&data))
 }
 
 /// As a plan has it.

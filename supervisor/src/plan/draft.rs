@@ -13,12 +13,13 @@ use sonde_interp::plan::{Fixed, Plan, Span, Stamp, digest, layout};
 
 use super::closure::{Answer, Closure, Need};
 use super::conditions::Conditions;
+use super::seeds::Seeds;
 use super::shelf::path_of;
 use crate::index::Choice;
 use crate::store::StorePath;
 
 /// The version of the body; another one's plan is made anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How long it is believed that nobody has a soname, in seconds: a library may be put where no condition shows it.
 pub(crate) const ABSENCE_STANDS: u64 = 7 * 24 * 3600;
@@ -35,6 +36,10 @@ pub(crate) struct Body {
     /// When, in seconds since 1970.
     pub(crate) made: u64,
     pub(crate) loader: PathBuf,
+    /// Of its glibc.
+    pub(crate) loader_version: Option<(u32, u32)>,
+    /// Nothing for those that every program of this user has.
+    pub(crate) seeds: Option<Seeds>,
     /// What it and its bundled libraries are linked against.
     pub(crate) libraries: Vec<Need>,
     /// What notes in it name, and what it has asked for at run time.
@@ -58,6 +63,8 @@ impl Body {
             build_id: build_id.iter().map(|byte| format!("{byte:02x}")).collect(),
             made,
             loader: loader.to_owned(),
+            loader_version: None,
+            seeds: None,
             libraries: closure.needs.clone(),
             at_run_time: closure.noted.iter().cloned().collect(),
             absent: BTreeSet::new(),
@@ -109,6 +116,7 @@ pub(crate) struct Draft {
     pub(crate) build_id: Vec<u8>,
     pub(crate) loader_cache: Option<PathBuf>,
     pub(crate) served_cache: Option<PathBuf>,
+    /// Those and what is at hand: see [`Plan::bundled`].
     pub(crate) bundled: Conditions,
     pub(crate) conditions: Conditions,
     pub(crate) objects: BTreeSet<StorePath>,

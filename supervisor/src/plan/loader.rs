@@ -38,6 +38,8 @@ pub(crate) struct Loader {
     pub(crate) path: PathBuf,
     /// The file, for shims to map.
     pub(crate) file: File,
+    /// The version of its glibc; none if it does not say.
+    pub(crate) version: Option<(u32, u32)>,
     /// The path that it opens as its cache; none for a loader that is not glibc's.
     pub(crate) cache_path: Option<PathBuf>,
     /// Does it look at its cache before each search? glibc's does from 2.44 on; whoever does not say its version may.
@@ -66,8 +68,9 @@ impl Loader {
         }
         let bytes = MappedFile::open(&file).map_err(read)?;
         let cache_path = cache_path(bytes.as_ref());
-        let looks_at_cache = glibc_version(bytes.as_ref()).is_none_or(|version| version >= LOOKS_SINCE);
-        Ok(Self { path: path.to_owned(), cache_path, looks_at_cache, file })
+        let version = glibc_version(bytes.as_ref());
+        let looks_at_cache = version.is_none_or(|version| version >= LOOKS_SINCE);
+        Ok(Self { path: path.to_owned(), version, cache_path, looks_at_cache, file })
     }
 
     /// The folder that it searches last, and where the rest of its glibc lies.
@@ -106,6 +109,12 @@ fn cache_path(loader: &[u8]) -> Option<PathBuf> {
     text.starts_with('/').then(|| text.into())
 }
 
+/// The version of glibc that a package's name has, such as `glibc-2.42-67`.
+pub(crate) fn version_of_package(name: &str) -> Option<(u32, u32)> {
+    let mut numbers = name.strip_prefix("glibc-")?.split(['.', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 fn glibc_version(loader: &[u8]) -> Option<(u32, u32)> {
     let found = loader.windows(VERSION_WORDS.len()).position(|window| window == VERSION_WORDS)?;
     let rest = &loader[found + VERSION_WORDS.len()..];
@@ -136,6 +145,14 @@ mod tests {
         assert_eq!(says("(GNU libc) development release version 2.43.9000"), Some((2, 43)));
         assert_eq!(says("of another kind"), None);
         assert_eq!(glibc_version(b"release version 2"), None);
+    }
+
+    #[test]
+    fn a_package_of_glibc_has_its_version_in_its_name() {
+        assert_eq!(version_of_package("glibc-2.42-67"), Some((2, 42)));
+        assert_eq!(version_of_package("glibc-2.44"), Some((2, 44)));
+        assert_eq!(version_of_package("glibc-locales-2.42"), None);
+        assert_eq!(version_of_package("musl-1.2.5"), None);
     }
 
     #[test]

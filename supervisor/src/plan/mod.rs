@@ -1,4 +1,4 @@
-//! What one program's sonames and paths resolve to: its loader, its own needs, the served cache, the host's drivers.
+//! What one program's sonames and paths resolve to: its loader, its own needs, the seeds, the served cache, the host's drivers.
 
 pub(crate) mod cache;
 pub(crate) mod closure;
@@ -9,12 +9,14 @@ pub(crate) mod folder;
 pub(crate) mod folders;
 pub(crate) mod foresight;
 pub(crate) mod gate;
+pub(crate) mod libraries;
 pub(crate) mod loader;
 pub(crate) mod permission;
 pub(crate) mod prefetch;
 pub(crate) mod preview;
 pub(crate) mod reach;
 pub(crate) mod roots;
+pub(crate) mod seeds;
 pub(crate) mod shelf;
 pub(crate) mod supply;
 pub(crate) mod sweep;

@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use super::closure::{Closure, GuestFiles, resolve};
 use super::permission::{Asker, Judge, Traits};
+use super::seeds::Seeds;
 use crate::guest::remote::GuestRoot;
 use crate::index::fitting::Supply;
 use crate::index::{Choice, Index};
@@ -64,6 +65,7 @@ pub(crate) struct Previewer<'a> {
     pub(crate) tally: Tally,
     /// `LD_LIBRARY_PATH`.
     library_path: Option<String>,
+    seeds: Seeds,
     /// This process's own view of the file system.
     root: GuestRoot,
 }
@@ -74,10 +76,10 @@ impl<'a> Previewer<'a> {
         files: &'a StoreFiles,
         policy: Arc<Policy>,
         tally: Tally,
-        library_path: Option<String>,
+        (library_path, seeds): (Option<String>, Seeds),
     ) -> io::Result<Self> {
         let policy = Some(policy).filter(|policy| !policy.is_allow_all());
-        Ok(Self { index, files, policy, tally, library_path, root: GuestRoot::own()? })
+        Ok(Self { index, files, policy, tally, library_path, seeds, root: GuestRoot::own()? })
     }
 
     /// Reads a file. A library that finds its needs by no means of its own is taken to be loaded by somebody who has
@@ -100,6 +102,7 @@ impl<'a> Previewer<'a> {
                 adopted.insert(want.soname().to_owned());
             }
         }
+        bundle.find_missing(|soname| self.seeds.get(soname).map(Path::to_owned));
         let asker = Arc::new(Asker::of(path.to_owned(), Traits::of_bundle(&bundle)));
         Ok(Subject { path: path.to_owned(), bundle, asker, around: around.clone(), beside: adopted })
     }

@@ -16,6 +16,15 @@ pub(crate) fn absent(soname: &str, needed_by: &Path) -> String {
     )
 }
 
+/// There is no index to look the library up in.
+pub(crate) fn no_index(soname: &str, needed_by: &Path) -> String {
+    format!(
+        "sonde: {soname}, needed by {}, is not at hand, and there is no index to find it in; fetch one with `sonde index \
+         update`",
+        needed_by.display()
+    )
+}
+
 /// No package may provide it.
 pub(crate) fn excluded(soname: &str, needed_by: &Path, reason: &str) -> String {
     format!("sonde: {soname}, needed by {}, is not provided by packages: {reason}", needed_by.display())

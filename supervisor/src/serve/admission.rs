@@ -12,17 +12,19 @@ use sonde_resolve::bundle::Bundle;
 use tracing::debug;
 
 use super::hello::HelloError;
+use super::loader::ForeignLoader;
 use super::plans::{Made, Turn};
 use super::provision::Provision;
 use super::tree::Tree;
 use crate::guest::remote::GuestRoot;
 use crate::plan::cache::ServedCache;
 use crate::plan::closure::{GuestFiles, resolve};
+use crate::plan::conditions::{self, Conditions};
 use crate::plan::draft::Body;
 use crate::plan::loader::{Loader, LoaderError};
 use crate::plan::permission::Traits;
 use crate::plan::shelf::{Kept, path_of};
-use crate::store::{Progress, StorePath};
+use crate::store::{Progress, STORE, StorePath};
 use crate::sys::mapped_file::MappedFile;
 
 /// A program that said hello.
@@ -95,6 +97,9 @@ fn admit_by_plan(
             return None;
         }
     }
+    if body.seeds.is_none() && !tree.provisions.has_current_seeds() {
+        return None;
+    }
     let path = path_of(plan.loader());
     let provision = match tree.provisions.find(|loader| loader.path == path) {
         Some(there) => there,
@@ -102,10 +107,15 @@ fn admit_by_plan(
             let looks_at_cache = plan.flags() & LOOKS_AT_CACHE != 0;
             let cache_path = Some(plan.loader_cache()).filter(|path| !path.is_empty());
             let cache_path = cache_path.map(|path| path_of(path).to_owned());
-            let file = tree.files.open(path).ok()?;
-            tree.provisions.add(Loader { path: path.to_owned(), file, cache_path, looks_at_cache })
+            // One that is at hand lies in the program's own root.
+            let of_store = if path.starts_with(STORE) { tree.files.open(path).ok() } else { None };
+            let file = of_store.or_else(|| guest.root.open(path).ok())?;
+            let (path, version) = (path.to_owned(), body.loader_version);
+            tree.provisions.add(Loader { path, file, version, cache_path, looks_at_cache })
         }
     };
+    let own_seeds = body.seeds.clone().map(Arc::new);
+    let provision = own_seeds.map_or(provision.clone(), |own| tree.provisions.with_seeds(&provision, &own));
     tree.learn(&guest.path, body.closure(), &provision, Some(cache));
     let built_by_nix = plan.flags() & BUILT_BY_NIX != 0;
     tree.plans.start_by(key, &guest.path, kept);
@@ -128,13 +138,26 @@ fn admit_anew(
         .map_err(|source| HelloError::Program { path: guest.path.clone(), source })?;
     let library_path = guest.variable("LD_LIBRARY_PATH").and_then(|value| std::str::from_utf8(value).ok());
     let files = GuestFiles(&guest.root);
-    let bundle = Bundle::read(&guest.path, bytes.as_ref(), library_path, &files)
+    let mut bundle = Bundle::read(&guest.path, bytes.as_ref(), library_path, &files)
         .map_err(|source| HelloError::Elf { path: guest.path.clone(), source })?;
     let index = tree.late_index.open().map_err(HelloError::Index)?;
+    // Looked at before they are read: what changes meanwhile makes the next start anew.
+    let loader = tree.libraries.loader(&guest.environment);
+    let folders = tree.libraries.folders(&guest.environment);
+    let mut at_hand = look(guest, folders.iter().cloned().chain([loader]));
     let own = own_loader(tree, guest, &bundle)?;
     let built_by_nix = own.is_some();
-    let foreign = if own.is_none() { Some(index.loader().ok_or(HelloError::NoLoader)?) } else { None };
-    let first = foreign.iter().map(|choice| choice.object.clone()).collect();
+    let foreign = match own {
+        Some(_) => None,
+        None => Some(ForeignLoader::of(tree, &guest.environment, &guest.root)?),
+    };
+    let seeds = tree.seeds_in(folders, &guest.root);
+    // Nobody need have protected what they lie in.
+    at_hand.extend(look(guest, seeds.packages().iter().map(|package| package.as_str().into())));
+    let outdated = tree.outdated(&seeds);
+    let yields = |soname: &str| outdated.iter().any(|(name, _)| name == soname);
+    bundle.find_missing(|soname| seeds.get(soname).filter(|_| !yields(soname)).map(Path::to_owned));
+    let first = foreign.iter().filter_map(ForeignLoader::object).collect();
     let traits = Traits::of_bundle(&bundle);
     let asker = tree.permission.askers.meet(&guest.path, guest.executable.as_deref(), traits);
     let mut supply = tree.supply(asker, first, progress);
@@ -143,27 +166,28 @@ fn admit_anew(
     let is_whole = failed.is_empty();
     let provision = match (own, foreign) {
         (Some(own), _) => own,
-        (None, Some(choice)) => {
-            let failed = failed.into_iter().find(|(object, _)| *object == choice.object);
-            let choice = match failed {
-                Some((_, error)) if tree.fallback.helps(&error) => tree
-                    .build(&choice)
-                    .map_err(|source| HelloError::LoaderStore { path: choice.file, source })?,
-                Some((_, source)) => return Err(HelloError::LoaderStore { path: choice.file, source }),
-                None => choice,
-            };
-            provide_loader(tree, &choice.file, || tree.files.open(&choice.file))?
-        }
+        (None, Some(foreign)) => foreign.provide(tree, failed)?,
         (None, None) => return Err(HelloError::NoLoader),
     };
+    let provision = tree.provisions.with_seeds(&provision, &tree.up_to_date(seeds, &outdated));
     // What could not be had may be had next time.
     if let Some((key, turn)) = turn.filter(|_| is_whole) {
-        let (bundle, closure, loader) = (&bundle, &closure, &provision.loader);
-        let made = Made { bundle, closure, loader, built_by_nix, elsewhere: tree.files.are_elsewhere() };
+        let (bundle, closure, provision) = (&bundle, &closure, &*provision);
+        let elsewhere = tree.files.are_elsewhere();
+        let made = Made { bundle, closure, provision, at_hand, built_by_nix, elsewhere };
         tree.plans.begin(key, turn, guest, &made);
     }
     tree.learn(&guest.path, closure, &provision, None);
     Ok(Admitted { provision, built_by_nix })
+}
+
+/// What is at these paths in a program's own root, which need not exist.
+fn look(guest: &Guest, paths: impl Iterator<Item = PathBuf>) -> Conditions {
+    let stamped = paths.map(|path| {
+        let stamp = conditions::stamp_in(&guest.root, &path);
+        (path, stamp)
+    });
+    stamped.collect()
 }
 
 /// A program built by Nix names a loader in the store: it runs under that one.

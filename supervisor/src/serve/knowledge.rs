@@ -50,6 +50,10 @@ impl Knowledge for View<'_> {
         })
     }
 
+    fn seed(&self, soname: &str) -> Option<PathBuf> {
+        self.tree.provisions.seeds(self.thread).get(soname).map(Path::to_owned)
+    }
+
     fn is_served(&self, soname: &str) -> bool {
         self.tree.is_served(soname) && !self.tree.is_withheld(soname, self.thread)
     }

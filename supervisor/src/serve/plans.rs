@@ -16,6 +16,7 @@ use sonde_resolve::bundle::Bundle;
 use tracing::debug;
 
 use super::admission::Guest;
+use super::provision::Provision;
 use super::shared::{Open, Shared};
 use super::tree::Tree;
 use super::witness::lock;
@@ -23,7 +24,6 @@ use crate::index::Choice;
 use crate::plan::closure::{Answer, Closure};
 use crate::plan::conditions::{self, Conditions};
 use crate::plan::draft::{Body, Draft};
-use crate::plan::loader::Loader;
 use crate::plan::reach::reach;
 use crate::plan::roots;
 use crate::plan::shelf::{Kept, Shelf, path_of};
@@ -105,9 +105,8 @@ impl Plans {
         let plan = kept.plan()?;
         let stamp = conditions::stamp_of(&guest.file.metadata().ok()?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let is_there = |(path, stamp): (&CStr, Stamp)| {
-            guest.root.metadata(path_of(path)).is_ok_and(|data| conditions::stamp_of(&data) == stamp)
-        };
+        let is_as_it_was =
+            |(path, stamp): (&CStr, Stamp)| conditions::stamp_in(&guest.root, path_of(path)) == stamp;
         let ours = self.conditions.iter().map(|(path, stamp)| (path.as_path(), *stamp));
         let holds = plan.stamp() == stamp
             && plan.program().to_bytes() == guest.path.as_os_str().as_bytes()
@@ -115,7 +114,7 @@ impl Plans {
             && (plan.flags() & ELSEWHERE != 0) == files.are_elsewhere()
             && plan.build_id() == build_id_of(&guest.file)
             && plan.conditions().map(|(path, stamp)| (path_of(path), stamp)).eq(ours)
-            && plan.bundled().all(is_there);
+            && plan.bundled().all(is_as_it_was);
         holds.then_some(kept)
     }
 
@@ -153,7 +152,8 @@ impl Plans {
     /// A program starts anew: what it starts with is its plan, to be completed and written soon.
     pub(super) fn begin(&self, key: u64, turn: Turn, guest: &Guest, made: &Made<'_>) {
         let Ok(data) = guest.file.metadata() else { return };
-        let Made { bundle, closure, loader, .. } = made;
+        let Made { bundle, closure, provision, .. } = made;
+        let loader = &provision.loader;
         let mut flags = 0;
         for (flag, is_set) in [
             (BUILT_BY_NIX, made.built_by_nix),
@@ -163,24 +163,29 @@ impl Plans {
             flags |= if is_set { flag } else { 0 };
         }
         let came_along = bundle.wants.iter().filter_map(|want| want.found.as_ref());
-        let bundled = came_along
-            .filter(|path| !path.starts_with(STORE))
-            .filter_map(|path| Some((path.clone(), conditions::stamp_of(&guest.root.metadata(path).ok()?))));
+        let came_along = came_along.filter(|path| !path.starts_with(STORE)).cloned();
+        let bundled = came_along.map(|path| {
+            let stamp = conditions::stamp_in(&guest.root, &path);
+            (path, stamp)
+        });
         let facts = bundle.members.first().map(|program| &program.facts);
         let whole_id = facts.and_then(|facts| facts.build_id.clone()).unwrap_or_default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut body = Body::new(&guest.path, &whole_id, now, &loader.path, closure);
+        body.loader_version = loader.version;
+        body.seeds = provision.seeds.as_deref().cloned();
         let draft = Draft {
             flags,
             stamp: conditions::stamp_of(&data),
             build_id: build_id_of(&guest.file),
             loader_cache: loader.cache_path.clone(),
             served_cache: None,
-            bundled: bundled.collect(),
+            bundled: bundled.chain(made.at_hand.iter().cloned()).collect(),
             conditions: self.conditions.to_vec(),
             objects: BTreeSet::new(),
             settled: BTreeSet::new(),
             provided: BTreeSet::new(),
-            body: Body::new(&guest.path, &whole_id, now, &loader.path, closure),
+            body,
         };
         let known = Known { key, state: State::Draft(Box::new(draft)), is_new: true, turn: Some(turn) };
         lock(&self.known).insert(guest.path.clone(), known);
@@ -249,7 +254,9 @@ impl Plans {
 pub(super) struct Made<'m> {
     pub(super) bundle: &'m Bundle,
     pub(super) closure: &'m Closure,
-    pub(super) loader: &'m Loader,
+    pub(super) provision: &'m Provision,
+    /// What was looked at for its seeds and its loader.
+    pub(super) at_hand: Conditions,
     pub(super) built_by_nix: bool,
     /// Store paths lie elsewhere.
     pub(super) elsewhere: bool,
@@ -280,7 +287,7 @@ fn complete(tree: &Tree, program: &Path, draft: &mut Draft) -> Result<(), String
     }
     draft.settled.extend(absent.iter().map(|soname| digest(soname.as_bytes())));
     protect(tree, program, draft)?;
-    let cache = tree.provisions.keep_cache(program, &draft.body.loader);
+    let cache = tree.provisions.keep_cache(program, &draft.body.loader, draft.body.seeds.as_ref());
     draft.served_cache = Some(cache.map_err(|error| format!("the served cache cannot be kept: {error}"))?);
     Ok(())
 }

@@ -19,11 +19,13 @@ pub(super) struct Record {
     pub(super) special: Vec<Special>,
 }
 
-/// A program with choices of its own.
+/// A program with seeds or choices of its own.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Special {
     pub(super) program: PathBuf,
     pub(super) loader: PathBuf,
+    /// The folders of its seeds, if these are its own.
+    pub(super) seeds: Option<Vec<PathBuf>>,
     pub(super) choices: Choices,
 }
 

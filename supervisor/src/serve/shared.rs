@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::index::late::LateIndex;
 use crate::plan::conditions::{self, Conditions};
+use crate::plan::libraries::{Libraries, LibrariesError};
 use crate::settings::Settings;
 use crate::store::{self, OpenError, StoreInUse};
 use crate::sys::features::Features;
@@ -36,6 +37,7 @@ pub(super) struct Open {
     pub(super) conditions: Arc<Conditions>,
     pub(super) store: Arc<StoreInUse>,
     pub(super) index: Arc<LateIndex>,
+    pub(super) libraries: Arc<Libraries>,
     pub(super) engine: EngineConfig,
 }
 
@@ -46,6 +48,8 @@ pub(crate) enum SharedError {
     Store(#[from] OpenError),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Libraries(#[from] LibrariesError),
 }
 
 impl Shared {
@@ -65,6 +69,7 @@ impl Shared {
         let now = Open {
             conditions: Arc::new(conditions),
             index: Arc::new(LateIndex::new(&self.settings, store.files.clone())),
+            libraries: Arc::new(Libraries::load(&self.settings)?),
             engine: EngineConfig::load(&self.settings)?,
             store,
         };

@@ -24,12 +24,13 @@ use super::strangers::{Caller, Strangers};
 use super::witness::Witness;
 use crate::engine::choose::EngineConfig;
 use crate::guest::notification::{Call, Notification};
-use crate::guest::remote::{Address, Thread};
+use crate::guest::remote::{Address, GuestRoot, Thread};
 use crate::index::late::LateIndex;
 use crate::index::{Choice, Index};
 use crate::pipeline::{Step, decide};
 use crate::plan::cache::ServedCache;
 use crate::plan::closure::Closure;
+use crate::plan::libraries::Libraries;
 use crate::plan::loader::Loader;
 use crate::plan::roots;
 use crate::report::event::{How, Reporter};
@@ -54,6 +55,7 @@ pub(super) struct Waiting {
 
 pub(crate) struct Tree {
     pub(super) late_index: Arc<LateIndex>,
+    pub(super) libraries: Arc<Libraries>,
     pub(super) files: Arc<StoreFiles>,
     pub(super) permission: Permission,
     pub(super) features: Features,
@@ -95,6 +97,7 @@ impl Tree {
             provisions: Provisions::of(&shared.settings, &open),
             plans: Plans::of(shared, &open),
             late_index: open.index,
+            libraries: open.libraries,
             engine: open.engine,
             permission: Permission::of(shared),
             features: shared.features,
@@ -132,8 +135,14 @@ impl Tree {
                 Err(error) => warn!(%error, "a loader of the tree is gone"),
             }
         }
-        for Special { program, loader, choices } in record.special {
+        for Special { program, loader, seeds, choices } in record.special {
             if let Some(provision) = self.provisions.find(|one| one.path == loader) {
+                let provision = match (seeds, GuestRoot::own()) {
+                    (Some(own), Ok(root)) => {
+                        self.provisions.with_seeds(&provision, &self.seeds_in(own, &root))
+                    }
+                    _ => provision,
+                };
                 self.provisions.specialise(&program, &provision, choices, None);
             }
         }
@@ -142,7 +151,12 @@ impl Tree {
     /// What the next worker has to know.
     pub(super) fn record(&self) -> Vec<u8> {
         let special = self.provisions.special().into_iter();
-        let special = special.map(|(program, loader, choices)| Special { program, loader, choices });
+        let special = special.map(|(program, provision, choices)| Special {
+            program,
+            loader: provision.loader.path.clone(),
+            seeds: provision.seeds.as_ref().map(|seeds| seeds.folders().to_owned()),
+            choices,
+        });
         let record = Record {
             program: self.program.clone(),
             base: self.range.start,
@@ -171,11 +185,7 @@ impl Tree {
         let mut searched = self.searched.write().unwrap_or_else(PoisonError::into_inner);
         searched.extend(closure.searched);
         drop(searched);
-        if !closure.choices.is_empty() {
-            self.provisions.specialise(program, provision, closure.choices, cache);
-        } else if let Some(cache) = cache {
-            self.provisions.preset(provision, cache);
-        }
+        self.provisions.specialise(program, provision, closure.choices, cache);
         if let Some(custody) = self.custody.get() {
             custody.update(&self.record());
         }
@@ -300,6 +310,7 @@ impl Tree {
             Step::Realise(choice) => self.want(notification, wanted(choice, false), pool),
             Step::Redirect(choice) => self.want(notification, wanted(choice, true), pool),
             Step::Driver(file) => self.give_driver(notification, &path, &file, since),
+            Step::Seed(file) => self.give_seed(notification, &file),
             Step::Missing(soname) => {
                 match self.objection_to_all(&soname, thread) {
                     Some(refusal) => {

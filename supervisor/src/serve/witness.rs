@@ -62,6 +62,7 @@ impl Witness {
             needed_by.entry(need.soname.clone()).or_insert_with(|| need.needed_by.clone());
             let line = match &need.answer {
                 Answer::Absent => errors::absent(&need.soname, &need.needed_by),
+                Answer::NoIndex => errors::no_index(&need.soname, &need.needed_by),
                 Answer::Excluded(reason) => errors::excluded(&need.soname, &need.needed_by, reason),
                 Answer::Unfit(versions) => errors::unfit(&need.soname, &need.needed_by, versions),
                 _ => continue,

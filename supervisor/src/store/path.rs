@@ -39,6 +39,11 @@ impl StorePath {
     pub(crate) fn base_name(&self) -> &str {
         &self.0[STORE.len()..]
     }
+
+    /// The part behind the hash: name and version.
+    pub(crate) fn name(&self) -> &str {
+        &self.base_name()[HASH + 1..]
+    }
 }
 
 impl TryFrom<String> for StorePath {
@@ -70,6 +75,7 @@ mod tests {
     #[test]
     fn hash_and_name_follow_the_store_folder() {
         assert_eq!(StorePath::new(ZLIB).unwrap().base_name(), &ZLIB["/nix/store/".len()..]);
+        assert_eq!(StorePath::new(ZLIB).unwrap().name(), "zlib-1.3.1");
     }
 
     #[test]
