@@ -1,13 +1,17 @@
-//! The NixOS module, package and flake, evaluated with a stand-in for nixpkgs (nixos-module/tests/stand-in.nix): this
+//! The NixOS module, package and flake, evaluated with a stand-in for nixpkgs (nixos-module/tests/evaluation/stand-in.nix): this
 //! shows what they say, not that a real nixpkgs agrees.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+
+use crate::harness::run;
 
 const SHIM: &str = concat!(
     "/nix/store/00000000000000000000000000000000-sonde-",
@@ -15,7 +19,12 @@ const SHIM: &str = concat!(
     "/libexec/sonde/sonde-interp"
 );
 const PACKAGE: &str = concat!("sonde-", env!("CARGO_PKG_VERSION"));
-const LOADER: &str = "/nix/store/00000000000000000000000000000000-glibc-0/lib/ld-linux-x86-64.so.2";
+pub(super) const LOADER: &str =
+    "/nix/store/00000000000000000000000000000000-glibc-0/lib/ld-linux-x86-64.so.2";
+
+/// Where the stand-in puts the libraries of the option.
+pub(super) const SEEDS: &str =
+    "/nix/store/00000000000000000000000000000000-sonde-libraries-0/share/nix-ld/lib";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -41,13 +50,23 @@ fn nix_instantiate(arguments: &[&str], file: &Path) -> String {
 
 /// What becomes of a configuration, or of a file, by the name that scenarios.nix gives it.
 #[track_caller]
-fn scenario(name: &str) -> &'static serde_json::Value {
-    static ALL: OnceLock<serde_json::Value> = OnceLock::new();
+pub(super) fn scenario(name: &str) -> &'static Value {
+    static ALL: OnceLock<Value> = OnceLock::new();
     let all = ALL.get_or_init(|| {
-        let file = root().join("nixos-module/tests/scenarios.nix");
+        let file = root().join("nixos-module/tests/evaluation/scenarios.nix");
         serde_json::from_str(&nix_instantiate(&["--eval", "--strict", "--json"], &file)).unwrap()
     });
     all.get(name).unwrap_or_else(|| panic!("there is no scenario {name}"))
+}
+
+/// The text of a file that a configuration writes to /etc.
+#[track_caller]
+pub(super) fn file(scenario_name: &str, file: &str) -> &'static str {
+    scenario(scenario_name)["files"][file].as_str().unwrap_or_else(|| panic!("{scenario_name} has no {file}"))
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
 fn nix_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -77,25 +96,209 @@ fn the_shim_stands_where_the_stub_stood() {
     assert_eq!(scenario("disabled")["ldso"], "/stub-ld");
     for enabled in ["enabled", "without_stub"] {
         assert_eq!(scenario(enabled)["ldso"], SHIM, "{enabled}");
-        assert_eq!(scenario(enabled)["failed"], serde_json::json!([]), "{enabled}");
+        assert_eq!(scenario(enabled)["failed"], json!([]), "{enabled}");
     }
 }
 
 #[test]
-fn programs_for_32_bits_are_left_to_the_stub() {
+fn programs_for_32_bits_are_left_to_the_stub_unless_they_are_to_have_their_loader() {
     assert_eq!(scenario("enabled")["ldso32"], "/stub-ld-32");
+    let loader = "/nix/store/00000000000000000000000000000000-glibc-0/lib/ld-linux.so.2";
+    assert_eq!(scenario("ldso32")["ldso32"], loader);
 }
 
 #[test]
-fn the_command_is_installed_only_when_it_is_enabled() {
-    assert_eq!(scenario("disabled")["packages"], serde_json::json!([]));
-    assert_eq!(scenario("enabled")["packages"], serde_json::json!([PACKAGE]));
+fn nothing_is_there_that_is_not_enabled() {
+    let disabled = scenario("disabled");
+    for nothing in ["packages", "links", "libraries", "failed"] {
+        assert_eq!(disabled[nothing], json!([]), "{nothing}");
+    }
+    assert_eq!(disabled["files"], json!({}));
+    assert_eq!(disabled["system"], json!({"service": {}, "timer": {}}));
+    assert_eq!(disabled["user"], json!({"service": {}, "socket": {}, "timer": {}}));
 }
 
 #[test]
-fn the_loader_option_is_compiled_into_the_package() {
-    assert_eq!(scenario("enabled")["loaders"], serde_json::json!([LOADER]));
-    assert_eq!(scenario("other_loader")["loaders"], serde_json::json!(["/nix/store/another/lib/ld.so"]));
+fn command_and_libraries_are_installed_when_it_is_enabled() {
+    let enabled = scenario("enabled");
+    assert_eq!(enabled["packages"], json!([PACKAGE, "sonde-libraries-0"]));
+    assert_eq!(enabled["links"], json!(["/share/nix-ld"]), "where nix-ld's are");
+}
+
+#[test]
+fn the_libraries_are_those_of_nix_ld_and_what_is_added() {
+    // nixos/modules/programs/nix-ld.nix, nixpkgs.
+    let of_nix_ld =
+        "acl attr bzip2 curl libsodium libssh libxml2 openssl gcc systemd util-linux xz zlib zstd";
+    let names = |name: &str| -> Vec<String> {
+        texts(&scenario(name)["libraries"])
+            .iter()
+            .map(|name| name.trim_end_matches("-0").to_owned())
+            .collect()
+    };
+    assert_eq!(names("enabled").join(" "), of_nix_ld);
+    let mut more = names("configured");
+    more.retain(|name| name != "patchelf");
+    assert_eq!((more.join(" "), names("configured").len()), (of_nix_ld.to_owned(), 15));
+}
+
+#[test]
+fn the_loader_option_is_compiled_into_the_package_and_configured() {
+    for (name, loader) in [("enabled", LOADER), ("other_loader", "/nix/store/another/lib/ld.so")] {
+        assert_eq!(scenario(name)["loaders"], json!([loader]));
+        let config: toml::Table = file(name, "sonde/config.toml").parse().unwrap();
+        assert_eq!(config["libraries"]["loader"].as_str(), Some(loader));
+    }
+}
+
+#[test]
+fn options_become_the_configuration() {
+    let config: toml::Table = file("configured", "sonde/config.toml").parse().unwrap();
+    let expected = format!(
+        "[engine]\nkind = 'ptrace'\n[store]\noffline = true\nmax-download-size = '500 MiB'\n[libraries]\n\
+         loader = '{LOADER}'\npaths = ['{SEEDS}', '/usr/lib/wsl/lib']"
+    );
+    assert_eq!(config, expected.parse::<toml::Table>().unwrap());
+    let config: toml::Table = file("enabled", "sonde/config.toml").parse().unwrap();
+    assert_eq!(config["engine"]["kind"].as_str(), Some("auto"));
+    assert_eq!(config["store"]["offline"].as_bool(), Some(false));
+}
+
+#[test]
+fn the_policy_is_one_that_sonde_takes() {
+    assert_eq!(scenario("enabled")["files"]["sonde/policy.toml"], Value::Null);
+    let check = |text: &str| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        run(Command::new(env!("CARGO_BIN_EXE_sonde")).args(["policy", "check"]).arg(file.path()))
+    };
+    let policy = file("configured", "sonde/policy.toml");
+    let table: toml::Table = policy.parse().unwrap();
+    assert_eq!((table["version"].as_integer(), table["default"].as_str()), (Some(1), Some("deny")));
+    assert!(check(policy).succeeded(), "{}", check(policy));
+    let mistaken = check(file("policy_with_a_mistake", "sonde/policy.toml"));
+    assert!(!mistaken.succeeded() && mistaken.stdout.contains("unknown key `defalt`"), "{mistaken}");
+}
+
+#[test]
+fn the_index_comes_from_where_it_is_said_to() {
+    let command = |name: &str| {
+        let service = &scenario(name)["system"]["service"]["sonde-index-update"];
+        service["serviceConfig"]["ExecStart"].as_str().unwrap().split_once(' ').unwrap().1
+    };
+    assert_eq!(command("enabled"), "index update --system");
+    assert_eq!(command("index_of_an_address"), "index update https://example.org/index --system");
+    let file = "/nix/store/00000000000000000000000000000000-index/files";
+    assert_eq!(command("index_of_a_file"), format!("index import {file} --system"));
+    let timer = |name: &str| &scenario(name)["system"]["timer"]["sonde-index-update"]["timerConfig"];
+    assert_eq!(timer("index_of_an_address")["OnCalendar"], "daily");
+    assert_eq!(*timer("configured"), Value::Null, "offline nothing is fetched");
+}
+
+#[test]
+fn what_is_kept_of_programs_that_are_not_run_is_removed_every_week() {
+    let user = |name: &str, kind: &str| scenario(name)["user"][kind]["sonde-gc"].clone();
+    for (name, age) in [("enabled", "30d"), ("gc_of_its_own", "2w")] {
+        let service = user(name, "service");
+        let command = service["serviceConfig"]["ExecStart"].as_str().unwrap();
+        assert!(command.ends_with(&format!("/bin/sonde plans gc --older-than {age}")), "{command}");
+        assert_eq!(user(name, "timer")["timerConfig"]["OnCalendar"], "weekly");
+    }
+    assert_eq!(user("no_gc", "timer"), Value::Null);
+}
+
+#[test]
+fn systemd_takes_the_units() {
+    let verifies = Command::new("systemd-analyze").arg("--version").output();
+    if verifies.is_err() {
+        println!("skipped: there is no systemd-analyze here to ask (Debian's package systemd has it)");
+        return;
+    }
+    for (name, manager) in [("enabled", "system"), ("enabled", "user"), ("index_of_a_file", "system")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for (kind, units) in scenario(name)[manager].as_object().unwrap() {
+            for (unit, content) in units.as_object().unwrap() {
+                let file = folder.path().join(format!("{unit}.{kind}"));
+                fs::write(&file, unit_text(kind, content)).unwrap();
+                files.push(file);
+            }
+        }
+        assert!(files.len() >= 2, "{files:?}");
+        let mut verify = Command::new("systemd-analyze");
+        verify.args([&format!("--{manager}"), "verify"]).args(&files);
+        let outcome = run(verify.env("XDG_RUNTIME_DIR", folder.path()));
+        // It is silent about what is right; what it says of the machine's own units is none of ours.
+        let about_ours = |line: &&str| line.contains("sonde");
+        let complaints: Vec<&str> = outcome.stderr.lines().filter(about_ours).collect();
+        assert!(outcome.succeeded() && complaints.is_empty(), "{complaints:?}\n{outcome}");
+    }
+}
+
+/// As NixOS writes it (nixos/lib/systemd-lib.nix), with the `sonde` that is tested.
+fn unit_text(kind: &str, unit: &Value) -> String {
+    let mut text = String::from("[Unit]\n");
+    let mut line = |key: &str, value: &Value| match value {
+        Value::Array(values) => text.push_str(&format!("{key}={}\n", texts(&json!(values)).join(" "))),
+        Value::Bool(value) => text.push_str(&format!("{key}={value}\n")),
+        Value::String(value) => text.push_str(&format!("{key}={value}\n")),
+        _ => {}
+    };
+    for (key, name) in
+        [("Description", "description"), ("After", "after"), ("Wants", "wants"), ("Requires", "requires")]
+    {
+        line(key, &unit[name]);
+    }
+    let section = format!("{}{}", kind[..1].to_uppercase(), &kind[1..]);
+    let mut body = String::new();
+    for (key, value) in unit[format!("{kind}Config")].as_object().unwrap() {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        body.push_str(&format!("{key}={value}\n"));
+    }
+    let sonde = "/nix/store/00000000000000000000000000000000-";
+    let sonde = format!("{sonde}{PACKAGE}/bin/sonde");
+    text.push_str(&format!("[{section}]\n{}", body.replace(&sonde, env!("CARGO_BIN_EXE_sonde"))));
+    if unit["wantedBy"].is_array() {
+        text.push_str(&format!("[Install]\nWantedBy={}\n", texts(&unit["wantedBy"]).join(" ")));
+    }
+    text
+}
+
+#[test]
+fn sonde_takes_the_commands_of_the_units() {
+    let services = ["enabled", "index_of_a_file", "index_of_an_address", "gc_of_its_own"].map(|name| {
+        let scenario = scenario(name);
+        [&scenario["system"]["service"], &scenario["user"]["service"]]
+    });
+    let services = services.iter().flatten().flat_map(|services| services.as_object().unwrap().values());
+    let mut count = 0;
+    for service in services {
+        let command = service["serviceConfig"]["ExecStart"].as_str().unwrap();
+        let arguments = command.split_whitespace().skip(1);
+        let outcome = run(Command::new(env!("CARGO_BIN_EXE_sonde")).args(arguments).arg("--help"));
+        assert!(outcome.succeeded(), "{command}: {outcome}");
+        count += 1;
+    }
+    assert_eq!(count, 12);
+}
+
+#[test]
+fn home_manager_has_the_users_part() {
+    let home = scenario("home");
+    assert_eq!(home["disabled"], json!({"packages": [], "files": {}, "services": {}, "timers": {}}));
+    let enabled = &home["enabled"];
+    assert_eq!((&enabled["packages"], &enabled["files"]), (&json!([PACKAGE]), &json!({})));
+    let command = enabled["services"]["sonde-index-update"]["Service"]["ExecStart"].as_str().unwrap();
+    assert!(command.ends_with("/bin/sonde index update"), "{command}");
+    let command = enabled["services"]["sonde-gc"]["Service"]["ExecStart"].as_str().unwrap();
+    assert!(command.ends_with("/bin/sonde plans gc --older-than 30d"), "{command}");
+    assert_eq!(enabled["timers"]["sonde-index-update"]["Install"]["WantedBy"], json!(["timers.target"]));
+    let configured = &home["configured"];
+    assert_eq!(configured["timers"], json!({}));
+    let policy: toml::Table = configured["files"]["sonde/policy.toml"].as_str().unwrap().parse().unwrap();
+    assert_eq!(policy["dlopen"].as_str(), Some("realised-only"));
+    let config: toml::Table = configured["files"]["sonde/config.toml"].as_str().unwrap().parse().unwrap();
+    assert_eq!(config["engine"]["kind"].as_str(), Some("seccomp"));
 }
 
 #[test]
@@ -106,25 +309,29 @@ fn beside_nix_ld_it_is_refused_with_what_to_do() {
     let failed: Vec<&str> =
         refused["failed"].as_array().unwrap().iter().map(|message| message.as_str().unwrap()).collect();
     assert_eq!(failed.len(), 1, "{failed:?}");
-    for words in
-        ["programs.nix-ld.enable = false", "programs.sonde.enable = false", "/lib64/ld-linux-x86-64.so.2"]
-    {
+    for words in [
+        "programs.nix-ld.enable = false",
+        "programs.sonde.enable = false",
+        "programs.sonde.libraries",
+        "/lib64/ld-linux-x86-64.so.2",
+    ] {
         assert!(failed[0].contains(words), "{words} is not said in: {}", failed[0]);
     }
 
     let alone = scenario("disabled_beside_nix_ld");
     assert_eq!(alone["ldso"], "/nix-ld");
-    assert_eq!(alone["failed"], serde_json::json!([]));
+    assert_eq!(alone["failed"], json!([]));
 }
 
 #[test]
 fn mistakes_in_a_configuration_are_errors() {
-    assert_eq!(scenario("relative_loader"), false);
-    assert_eq!(scenario("no_such_option"), false);
+    for (mistake, outcome) in scenario("mistakes").as_object().unwrap() {
+        assert_eq!(*outcome, Value::Bool(mistake == "none"), "{mistake}");
+    }
 }
 
 #[test]
-fn flake_and_default_nix_give_the_package_of_this_version() {
+fn flake_overlay_and_default_nix_give_the_package_of_this_version() {
     let package = scenario("package");
     for way in ["name", "by_default_nix", "by_overlay"] {
         assert_eq!(package[way], PACKAGE, "{way}");
@@ -136,10 +343,38 @@ fn flake_and_default_nix_give_the_package_of_this_version() {
 #[test]
 fn the_flake_has_what_the_readme_promises() {
     let flake = scenario("flake");
-    let outputs = ["checks", "devShells", "formatter", "nixosModules", "overlays", "packages"];
-    assert_eq!(flake["outputs"], serde_json::json!(outputs));
-    assert_eq!(flake["checked_shim"], SHIM);
-    assert_eq!(flake["shell"], serde_json::json!([PACKAGE]));
+    let outputs = ["checks", "devShells", "formatter", "homeModules", "nixosModules", "overlays", "packages"];
+    assert_eq!(flake["outputs"], json!(outputs));
+    assert_eq!(flake["modules"], json!([true, true]));
+    assert_eq!(flake["shell"], json!([PACKAGE]));
+    for output in ["checks", "devShells", "formatter", "homeModules", "nixosModules", "overlays", "sonde"] {
+        assert!(texts(&flake["plain"]).contains(&output), "default.nix has no {output}");
+    }
+}
+
+#[test]
+fn the_machines_of_the_tests_have_the_module() {
+    let flake = scenario("flake");
+    let machines: Vec<(&String, &Value)> = flake["machines"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, nodes)| nodes["machine"] != Value::Null)
+        .collect();
+    assert!(machines.len() >= 6, "{machines:?}");
+    for (name, nodes) in machines {
+        let expected = if name.starts_with("disabled") { "/stub-ld" } else { SHIM };
+        assert_eq!(nodes["machine"], expected, "{name}");
+    }
+    assert_eq!(flake["scripts"], true);
+    assert!(flake["messages"].as_str().unwrap().contains("programs.nix-ld.enable = false"));
+    // Each file is a scenario that is listed, but for what they share.
+    let listed = texts(&flake["checks"]);
+    for entry in fs::read_dir(root().join("nixos-module/tests")).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        let shared = ["default.nix", "foreign-program.nix", "evaluation"].contains(&&*name);
+        assert!(shared || listed.contains(&name.trim_end_matches(".nix")), "{name} is not in default.nix");
+    }
 }
 
 /// package.nix fetches the workspace's dependencies only, and builds the shim from them.

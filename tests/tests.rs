@@ -32,6 +32,7 @@
 //! - `plans`: what a program was given is kept, and the next start asks nobody
 //! - `nix_ld`: nix-ld's variables and behaviours
 //! - `nixos_module`: what the NixOS module, the package and the flake evaluate to
+//! - `nixos_system`: what that sets up, put together: programs run with it
 //! - `tidy`: the architecture's rules that a grep can check
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that panics has failed, which is what is wanted
 
@@ -57,6 +58,7 @@ mod mount;
 mod nix_built;
 mod nix_ld;
 mod nixos_module;
+mod nixos_system;
 mod plan;
 mod plans;
 mod policy;

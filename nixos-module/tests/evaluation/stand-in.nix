@@ -3,7 +3,9 @@
 # It is not nixpkgs: packages are attribute sets that nobody builds, and of the module system there is what is below.
 # That much is meant to behave alike: an option that nobody declared is an error, values are checked against their
 # types, a module's structure is known before any condition is, the strongest priority wins, and what cannot be merged
-# is a conflict. There are no submodules, imports, freeform types, `apply` or ordering.
+# is a conflict; attributes of an `attrsOf` are options of their own. There are no submodules (of units and files it is
+# only checked that their keys are known), no freeform types, `apply` or ordering, and of `formats.toml` there is the one
+# way of writing that is below.
 let
   inherit (builtins)
     all
@@ -13,6 +15,7 @@ let
     foldl'
     head
     isAttrs
+    isList
     isString
     listToAttrs
     mapAttrs
@@ -43,6 +46,18 @@ let
       inherit priority content;
     };
     mkDefault = lib.mkOverride 1000;
+    mkForce = lib.mkOverride 50;
+    hasPrefix = start: text: builtins.substring 0 (builtins.stringLength start) text == start;
+    getLib = package: package;
+    getExe = package: "${package}/bin/${package.pname}";
+    escapeShellArgs = words: builtins.concatStringsSep " " words;
+    recursiveUpdate =
+      one: other:
+      one
+      // mapAttrs (
+        name: value:
+        if isAttrs value && isAttrs (one.${name} or null) then lib.recursiveUpdate one.${name} value else value
+      ) other;
     literalExpression = text: {
       _type = "literalExpression";
       inherit text;
@@ -74,6 +89,28 @@ let
         check = isAttrs;
         merge = foldl' (merged: value: merged // value) { };
       };
+      enum = values: {
+        name = "one of ${builtins.toJSON values}";
+        check = value: builtins.elem value values;
+        merge = agree;
+      };
+      either = one: other: {
+        name = "${one.name} or ${other.name}";
+        check = value: one.check value || other.check value;
+        merge = agree;
+      };
+      # Of each attribute the definitions are merged as those of an option.
+      attrsOf = element: {
+        name = "attribute set of ${element.name}";
+        check = isAttrs;
+        inherit element;
+      };
+      # What has these keys and no others.
+      keys = known: {
+        name = "attribute set with ${builtins.toJSON known}";
+        check = value: isAttrs value && all (key: builtins.elem key known) (builtins.attrNames value);
+        merge = foldl' (merged: value: merged // value) { };
+      };
       nullOr = type: {
         name = "null or ${type.name}";
         check = value: value == null || type.check value;
@@ -81,7 +118,7 @@ let
       };
       listOf = type: {
         name = "list of ${type.name}";
-        check = value: builtins.isList value && all type.check value;
+        check = value: isList value && all type.check value;
         merge = concatLists;
       };
     };
@@ -138,6 +175,7 @@ let
   evaluateOption =
     path: option: definitions:
     let
+      inherit (option) type;
       name = builtins.concatStringsSep "." path;
       default = if option ? default then [ (lib.mkOverride priorityOfDefaults option.default) ] else [ ];
       candidates = concatMap (takeOut normalPriority) (definitions ++ default);
@@ -148,12 +186,30 @@ let
     in
     if values == [ ] then
       throw "The option `${name}' has no value."
-    else if !all option.type.check values then
-      throw "A definition for option `${name}' is not of type `${option.type.name}'."
+    else if !all type.check values then
+      throw "A definition for option `${name}' is not of type `${type.name}'."
+    else if type ? element then
+      mapAttrs (
+        attribute: definitions: evaluateOption (path ++ [ attribute ]) { type = type.element; } definitions
+      ) (attributesOf values)
     else if builtins.length values == 1 then
       head values
     else
       option.type.merge values;
+
+  # The definitions of each attribute in some sets; an attribute whose conditions do not hold has none, and is not there.
+  attributesOf =
+    values:
+    let
+      definitions = builtins.zipAttrsWith (_name: definitions: definitions) values;
+      isDefined = name: concatMap (takeOut normalPriority) definitions.${name} != [ ];
+    in
+    listToAttrs (
+      map (name: {
+        inherit name;
+        value = definitions.${name};
+      }) (filter isDefined (builtins.attrNames definitions))
+    );
 
   # Two trees of declared options as one.
   join =
@@ -188,9 +244,11 @@ let
           [ (builtins.concatStringsSep "." (path ++ [ name ])) ]
       ) (builtins.attrNames content);
 
-  # The configuration that modules (files, functions or attribute sets) make of a NixOS.
-  evaluate =
-    modules:
+  # The configuration that modules (files, functions or attribute sets) make of a NixOS, or of a home.
+  evaluate = evaluateOn nixos;
+  evaluateHome = evaluateOn home;
+  evaluateOn =
+    base: modules:
     let
       call =
         module:
@@ -199,8 +257,11 @@ let
           called = if builtins.isFunction loaded then loaded { inherit config lib pkgs; } else loaded;
         in
         # What has neither is a module of definitions only.
-        if called ? config || called ? options then called else { config = called; };
-      called = map call ([ nixos ] ++ modules);
+        if called ? config || called ? options then
+          [ called ]
+        else
+          [ { config = removeAttrs called [ "imports" ]; } ] ++ concatMap call (called.imports or [ ]);
+      called = concatMap call ([ base ] ++ modules);
       options = foldl' join { } (map (module: module.options or { }) called);
       contents = map (module: module.config or { }) called;
       config = evaluateTree contents [ ] options;
@@ -215,16 +276,41 @@ let
     let
       inherit (lib) types;
       option = type: default: lib.mkOption { inherit type default; };
+      units =
+        own:
+        option (types.attrsOf (
+          types.keys (
+            [
+              "after"
+              "description"
+              "requires"
+              "restartIfChanged"
+              "stopIfChanged"
+              "wantedBy"
+              "wants"
+            ]
+            ++ own
+          )
+        )) { };
     in
     {
       options = {
         assertions = option (types.listOf types.attrs) [ ];
+        environment.etc = option (types.attrsOf (types.keys [ "source" ])) { };
         environment.ldso = option (types.nullOr types.path) null;
         environment.ldso32 = option (types.nullOr types.path) null;
         environment.stub-ld.enable = option types.bool true;
+        environment.pathsToLink = option (types.listOf types.str) [ ];
         environment.systemPackages = option (types.listOf types.package) [ ];
         nixpkgs.hostPlatform = option types.str "x86_64-linux";
+        services.cron = option types.attrs { };
+        users.users = option (types.attrsOf types.attrs) { };
         programs.nix-ld.enable = lib.mkEnableOption "nix-ld";
+        systemd.services = units [ "serviceConfig" ];
+        systemd.timers = units [ "timerConfig" ];
+        systemd.user.services = units [ "serviceConfig" ];
+        systemd.user.sockets = units [ "socketConfig" ];
+        systemd.user.timers = units [ "timerConfig" ];
       };
       config = lib.mkMerge [
         (lib.mkIf config.environment.stub-ld.enable {
@@ -234,6 +320,50 @@ let
         (lib.mkIf config.programs.nix-ld.enable { environment.ldso = "/nix-ld"; })
       ];
     };
+
+  # What home-manager has of the options that its module touches.
+  home =
+    { lib, ... }:
+    let
+      inherit (lib) types;
+      option = type: default: lib.mkOption { inherit type default; };
+      sections = [
+        "Install"
+        "Service"
+        "Timer"
+        "Unit"
+      ];
+      units = option (types.attrsOf (types.keys sections)) { };
+    in
+    {
+      options = {
+        home.packages = option (types.listOf types.package) [ ];
+        systemd.user.services = units;
+        systemd.user.timers = units;
+        xdg.configFile = option (types.attrsOf (types.keys [ "source" ])) { };
+      };
+    };
+
+  # A value in TOML; tables are written inline.
+  tomlValue =
+    value:
+    if isAttrs value then
+      "{ ${
+        builtins.concatStringsSep ", " (
+          map (key: "${builtins.toJSON key} = ${tomlValue value.${key}}") (builtins.attrNames value)
+        )
+      } }"
+    else if isList value then
+      "[ ${builtins.concatStringsSep ", " (map tomlValue value)} ]"
+    else if builtins.isPath value then
+      builtins.toJSON (toString value)
+    else
+      builtins.toJSON value;
+  toml =
+    attributes:
+    builtins.concatStringsSep "" (
+      map (key: "${key} = ${tomlValue attributes.${key}}\n") (builtins.attrNames attributes)
+    );
 
   package =
     attributes:
@@ -257,8 +387,26 @@ let
     inherit lib;
     stdenv = {
       cc.bintools.dynamicLinker = "/nix/store/00000000000000000000000000000000-glibc-0/lib/ld-linux-x86-64.so.2";
+      cc.cc = named "gcc" { };
       buildPlatform.canExecute = _platform: true;
       hostPlatform = { };
+    };
+    pkgsi686Linux.stdenv.cc.bintools.dynamicLinker = "/nix/store/00000000000000000000000000000000-glibc-0/lib/ld-linux.so.2";
+    patchelf = named "patchelf" { };
+    runCommandCC = pkgs.runCommand;
+    # The machines of the tests are not started, but their modules are evaluated.
+    testers.runNixOSTest =
+      test:
+      named test.name {
+        inherit (test) testScript;
+        nodes = mapAttrs (_name: module: evaluate [ module ]) test.nodes;
+      };
+    testers.testBuildFailure = package: named "failed" { inherit package; };
+    nixos = module: { config = evaluate [ module ]; };
+    buildEnv = { name, ... }@attributes: named name attributes;
+    formats.toml = _: {
+      type = lib.types.attrs;
+      generate = name: value: named name { text = toml value; };
     };
     rustPlatform.buildRustPackage = package;
     mkShell = named "shell";
@@ -281,24 +429,34 @@ let
         value = named name { };
       })
       [
+        "acl"
+        "attr"
+        "bzip2"
         "cargo-deny"
         "clippy"
+        "curl"
         "installShellFiles"
         "libseccomp"
+        "libsodium"
+        "libssh"
+        "libxml2"
         "nixfmt-tree"
+        "openssl"
         "rustfmt"
         "strace"
+        "systemd"
+        "util-linux"
+        "xz"
+        "zlib"
+        "zstd"
       ]
   );
 in
 {
-  inherit evaluate pkgs;
+  inherit evaluate evaluateHome pkgs;
 
   # As a flake's input of that name.
   nixpkgs = {
-    lib = lib // {
-      nixosSystem = { modules }: { config = evaluate modules; };
-    };
     legacyPackages.x86_64-linux = pkgs;
   };
 }

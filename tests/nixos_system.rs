@@ -1,0 +1,153 @@
+//! What the NixOS module sets up, put together in the test world's root: enable it, and run a foreign program as a user.
+//!
+//! The files are those that the module makes, evaluated with the stand-in (`nixos_module`), at the places where NixOS would
+//! put them; shim, supervisor and libraries are real ones. There is no index, unless a test says so.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use sonde_world::RootBuilder;
+
+use crate::harness::{EVERYBODY, LOADER, SONDE, Who, fixture, run};
+use crate::nixos_module;
+
+const HELLO: &str = "/opt/programs/hello/usr/bin/hello";
+/// In the list of the option, and in no index.
+const SONAME: &str = "libseeded.so.1";
+const ENDS: [&str; 2] = ["exit", "0"];
+
+/// A machine with this configuration. The folder must outlive the runs.
+fn machine(scenario: &str, who: Who) -> (tempfile::TempDir, RootBuilder) {
+    let system = fixture().world.system_path().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    for path in ["etc", "store", "libraries", "state"] {
+        fs::create_dir(at(path)).unwrap();
+    }
+    let mut root = RootBuilder::new(&fixture().world)
+        .state(at("state"))
+        .user(who == Who::Alice)
+        .shim(fixture().shim())
+        .sonde(fixture().sonde())
+        .interp(fixture().shim())
+        .bind(fixture().guests(), "/guests")
+        .bind(at("libraries"), nixos_module::SEEDS)
+        .bind(at("etc"), "/etc/sonde");
+    fixture().library(&at("libraries").join(SONAME), SONAME);
+    let loader = format!("{system}/lib/ld-linux-x86-64.so.2");
+    symlink(&loader, at("libraries/ld.so")).unwrap();
+    // /etc is made of links into the store.
+    let files = nixos_module::scenario(scenario)["files"].as_object().unwrap();
+    for (file, text) in files {
+        let name = file.trim_start_matches("sonde/");
+        let place = format!("/nix/store/00000000000000000000000000000000-sonde-{name}");
+        let text = text.as_str().unwrap().replace(nixos_module::LOADER, &loader);
+        fs::write(at("store").join(name), text).unwrap();
+        symlink(&place, at("etc").join(name)).unwrap();
+        root = root.bind(at("store").join(name), place);
+    }
+    (folder, root)
+}
+
+/// What starts programs, and which environment they then have.
+fn starts(root: &RootBuilder, who: Who) -> Vec<(&'static str, RootBuilder)> {
+    let bare = || root.clone().env_clear();
+    let home = if who == Who::Root { "/root" } else { "/home/alice" };
+    let cron =
+        bare().env("HOME", home).env("LOGNAME", "alice").env("SHELL", "/bin/sh").env("PATH", "/usr/bin:/bin");
+    // systemd.exec(5), "Environment Variables in Spawned Processes", of a system service with DynamicUser=
+    let unit = bare()
+        .env("LANG", "C.UTF-8")
+        .env("PATH", "/nix/store/none/bin")
+        .env("INVOCATION_ID", "0123456789abcdef0123456789abcdef")
+        .env("JOURNAL_STREAM", "8:1234")
+        .env("SYSTEMD_EXEC_PID", "1");
+    vec![("a session", root.clone()), ("env -i", bare()), ("cron", cron), ("systemd", unit)]
+}
+
+#[test]
+fn enable_it_and_run_a_foreign_program_as_a_user() {
+    let program = fixture().guest_that_needs(SONAME);
+    let load = fixture().guest("load");
+    for who in EVERYBODY {
+        let (_machine, root) = machine("enabled", who);
+        for (start, root) in starts(&root, who) {
+            let hello = run(&mut root.command(HELLO));
+            assert_eq!(
+                (&*hello.stdout, &*hello.stderr),
+                ("Hello, world!\n", ""),
+                "{start} as {who:?}: {hello}"
+            );
+            let needs = run(root.command(&program).args(ENDS));
+            assert!(needs.succeeded() && needs.stderr.is_empty(), "{start} as {who:?}: {needs}");
+            let opens = run(root.command(&load).args(["here", SONAME]));
+            let place = format!("map {}/{SONAME}", nixos_module::SEEDS);
+            assert!(opens.stdout.contains(&place), "{start} as {who:?}: {opens}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_is_the_programs_own() {
+    let print = fixture().guest("environment");
+    let (_machine, root) = machine("enabled", Who::Alice);
+    let root = root.env_clear().env("LD_LIBRARY_PATH", "/tmp/own").env("X", "1");
+    let own = run(&mut root.command(&print));
+    let child = run(root.command(&print).args(["Y=2", &print]));
+    assert!(own.stdout.contains("LD_LIBRARY_PATH=/tmp/own\n"), "{own}");
+    assert_eq!(format!("{}Y=2\n", own.stdout), child.stdout);
+}
+
+#[test]
+fn the_shim_stands_at_its_place_and_runs_programs_by_itself() {
+    let (_machine, root) = machine("enabled", Who::Alice);
+    assert_eq!(run(root.command(LOADER).arg(HELLO)).stdout, "Hello, world!\n");
+    assert!(run(root.command(LOADER).arg("--version")).stdout.starts_with("sonde-interp "));
+}
+
+#[test]
+fn what_is_missing_is_told_with_the_way_to_an_index() {
+    let (_machine, root) = machine("enabled", Who::Alice);
+    let outcome = run(root.command(fixture().guest_that_needs("libunseeded.so.1")).args(ENDS));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    assert!(outcome.stderr.starts_with("sonde: libunseeded.so.1, needed by /guests/needs-"), "{outcome}");
+    assert!(outcome.stderr.contains("sonde index update"), "{outcome}");
+}
+
+#[test]
+fn the_policy_of_the_configuration_is_believed() {
+    for who in EVERYBODY {
+        let (_machine, root) = machine("configured", who);
+        let check = run(root.command(SONDE).args(["policy", "check"]));
+        assert!(check.succeeded(), "{check}");
+        let doctor = run(root.command(SONDE).args(["doctor", "--json"]));
+        let report: serde_json::Value = serde_json::from_str(&doctor.stdout).unwrap();
+        let is_about_it = |finding: &&serde_json::Value| {
+            finding["level"] == "error" && finding["id"].as_str().unwrap().contains("configuration")
+        };
+        assert_eq!(report["findings"].as_array().unwrap().iter().find(is_about_it), None);
+        // Offline, with an engine of its own and everything forbidden: what the libraries option has is still there.
+        let outcome = run(root.command(fixture().guest_that_needs(SONAME)).args(ENDS));
+        assert!(outcome.succeeded() && outcome.stderr.is_empty(), "{who:?}: {outcome}");
+        let trace = run(root.command(SONDE).args(["trace", HELLO]));
+        assert!(trace.stderr.contains("ptrace"), "{trace}");
+    }
+}
+
+#[test]
+fn the_units_keep_an_index_for_everybody() {
+    let (machine, root) = machine("enabled", Who::Root);
+    let cache = machine.path().join("cache");
+    fs::create_dir(&cache).unwrap();
+    let root = root.bind(fixture().world.index(), "/index").bind(cache, "/var/cache");
+    let service = &nixos_module::scenario("index_of_a_file")["system"]["service"]["sonde-index-update"];
+    let command = service["serviceConfig"]["ExecStart"].as_str().unwrap();
+    let arguments = command.split_whitespace().skip(1).map(|word| match word {
+        "/nix/store/00000000000000000000000000000000-index/files" => "/index/files",
+        other => other,
+    });
+    let outcome = run(root.clone().env_clear().command(SONDE).args(arguments));
+    assert!(outcome.succeeded(), "{outcome}");
+    let seen = run(root.user(true).command(SONDE).args(["find", "libz.so.1"]));
+    assert!(seen.succeeded() && seen.stdout.contains("zlib"), "{seen}");
+}
