@@ -14,7 +14,7 @@ fn main() {
     }
     for (variable, default) in [
         ("SONDE_DEFAULT_SUPERVISOR", "/run/current-system/sw/bin/sonde"),
-        ("SONDE_DEFAULT_LOADER", "/run/current-system/sw/share/sonde/lib/ld.so"),
+        ("SONDE_DEFAULT_LOADER", "/run/current-system/sw/share/nix-ld/lib/ld.so"),
     ] {
         println!("cargo:rerun-if-env-changed={variable}");
         let value = std::env::var(variable).unwrap_or_else(|_| default.to_owned());

@@ -206,8 +206,14 @@ fn nix_ld_names_the_loader_unless_the_index_has_a_newer_one() {
             // What is chosen from the index runs under it.
             assert!(found(&root, "libz.so.1").starts_with("/nix/store/"));
         }
-        let root = root.env("NIX_LD", "/no/such/loader");
-        assert_eq!(found(&root, "libm.so.6"), indexs, "one that is not there is passed over");
+        let alone = fixture().guests().join("alone");
+        fs::create_dir_all(&alone).unwrap();
+        let newest = fixture().guests().join("glibc-2.99/ld-linux-x86-64.so.2");
+        fs::copy(newest, alone.join("ld.so")).unwrap();
+        for unusable in ["/no/such/loader", "/guests/alone/ld.so", "/guests/load"] {
+            let root = root.clone().env("NIX_LD", unusable);
+            assert_eq!(found(&root, "libm.so.6"), indexs, "{unusable} is passed over");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use sonde_world::RootBuilder;
 use crate::harness::{Outcome, SHIM, SONDE, Who, fixture, run};
 
 /// Where the shim that was built here has its loader compiled in (interp/build.rs).
-const COMPILED_IN_LOADER: &str = "/run/current-system/sw/share/sonde/lib/ld.so";
+const COMPILED_IN_LOADER: &str = "/run/current-system/sw/share/nix-ld/lib/ld.so";
 
 /// Copies of one program, each with its own way of getting privileges.
 const WAYS: [(&str, u32, &str); 3] = [

@@ -170,7 +170,7 @@ fn a_setuid_foreign_program_believes_nothing_of_its_user() {
     assert_eq!(outcome.code(), Some(127), "{outcome}");
     assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
     assert!(
-        outcome.stderr.contains("no loader at /run/current-system/sw/share/sonde/lib/ld.so"),
+        outcome.stderr.contains("no loader at /run/current-system/sw/share/nix-ld/lib/ld.so"),
         "{outcome}"
     );
     // For root, whom it gives nothing, it is a program like any other.

@@ -17,6 +17,10 @@ use crate::index::{Choice, IndexError};
 use crate::plan::loader::{Loader, LoaderError, version_of_package};
 use crate::store::{StoreError, StorePath};
 
+/// The C library's name, in every glibc.
+const C_LIBRARY: &str = "libc.so.6";
+
+/// A loader that a program is told of by others than the index.
 enum AtHand {
     /// The tree has it already.
     Met(Arc<Provision>),
@@ -37,6 +41,10 @@ impl AtHand {
         let file = root.open(path).map_err(read)?;
         // Where it really lies: a link's folder is not where the rest of glibc is.
         let path = root.real_path(path).map_err(read)?;
+        // Members of glibc come from its folder: one that lies alone starts nothing.
+        if !root.contains(&path.with_file_name(C_LIBRARY)) {
+            return Err(LoaderError::Elf { path, reason: "has no libc.so.6 beside it" });
+        }
         match tree.provisions.find(|loader| loader.path == path) {
             Some(met) => Ok(Self::Met(met)),
             None => Loader::new(&path, file).map(Self::New),
