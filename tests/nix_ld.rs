@@ -261,10 +261,16 @@ fn of_gccs_runtime_the_newest_is_taken() {
 fn the_policy_is_about_packages_and_not_about_these() {
     let folder = folder_with("policy", SONAME);
     let root = fixture().root(Who::Alice).env(VARIABLE, &folder);
+    let expat = found(&root, "libexpat.so.1");
     let files = [("policy.toml", "version = 1\ndefault = \"deny\"\n")];
     let root = configured(root, "policy", &files);
     assert!(!found(&root, "libexpat.so.1").starts_with("/nix/store/"), "the policy forbids it");
     assert_eq!(found(&root, SONAME), format!("{folder}/{SONAME}"));
+    // The very package that it forbids, if somebody names it.
+    let links = fixture().guests().join("seeds/policy-links");
+    fs::create_dir_all(&links).unwrap();
+    symlink(&expat, links.join("libexpat.so.1")).unwrap();
+    assert_eq!(found(&root.env(VARIABLE, "/guests/seeds/policy-links"), "libexpat.so.1"), expat);
 }
 
 #[test]

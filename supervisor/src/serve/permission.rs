@@ -137,7 +137,7 @@ impl Tree {
         let policy = self.permission.policy()?;
         let asker = self.permission.askers.of(load.thread);
         // What is redirected was found nowhere, so no library brought it along.
-        let via = self.permission.askers.via(&load.choice.file).filter(|_| !load.redirect);
+        let via = self.via(&load.choice.file, load.thread).filter(|_| !load.redirect);
         if via == Some(Via::Own) {
             return None;
         }
@@ -168,7 +168,7 @@ impl Tree {
         if self.is_glibcs(path, soname) {
             return None;
         }
-        let via = self.permission.askers.via(path);
+        let via = self.via(path, thread);
         let choice = self.index().at(path).or_else(|| self.unindexed(path).filter(|_| via.is_some()))?;
         if self.files.open(path).is_err() {
             return None;
@@ -276,6 +276,14 @@ impl Tree {
         }
         let is_news = refusal.is_fault && self.permission.tells_fault();
         self.witness.forbidden(soname, thread, since, refusal, is_news);
+    }
+
+    /// Why a file of the store is opened, if that is known beforehand. A seed is the program's own by its user's choice.
+    fn via(&self, path: &Path, thread: Option<Thread>) -> Option<Via> {
+        if self.provisions.seeds(thread).iter().any(|(_, seed)| seed == path) {
+            return Some(Via::Own);
+        }
+        self.permission.askers.via(path)
     }
 
     fn unless_audited(
