@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use sonde_interp::handoff::Wish;
 
+use super::trace_options::Trace;
 use crate::index::registry::DEFAULT_NAME;
 use crate::serve::Orders;
 use crate::store::StoreMode;
@@ -39,10 +40,19 @@ The program keeps its arguments, environment, descriptors, process id and exit s
 --store-mode mount it is not started where the store cannot be mounted: status 126.
 Exit status: the program's own; 127 if it, or what it needs, was not found; 126 if it cannot be run.")]
     Run(Program),
-    /// Run a program and show, when it has ended, each library that it was given and why
+    /// Run a program and show each library that it and its children load, and why it is this one
     #[command(after_help = "\
-The program's own output is left as it is; the table goes to stderr. Exit status: the program's own.")]
-    Trace(Program),
+The program's own output is left as it is: the trace goes to stderr, or to the file of -o. Exit status: the
+program's own.
+
+Examples:
+  sonde trace ./program                         each library as it is loaded
+  sonde trace --failed ./program                only what is missing, or not taken
+  sonde trace -o trace.txt ./program            leave the terminal to the program
+  sonde trace --json ./program 2>&1 >/dev/null | jq -r 'select(.event == \"load\") | .path'
+
+docs/trace.md says what each column means, docs/trace-schema.md each field of --json.")]
+    Trace(Box<Trace>),
     /// Manage the index of which package has which library
     #[command(subcommand)]
     Index(IndexCommand),

@@ -11,6 +11,7 @@ mod store;
 mod store_view;
 mod supervise;
 mod trace;
+mod trace_options;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ pub fn main() -> ExitCode {
     }
     match command {
         Command::Run(program) => run::run(&program),
-        Command::Trace(program) => trace::trace(&program),
+        Command::Trace(options) => trace::trace(&options),
         Command::Index(command) => index::index(&command),
         Command::Find(find) => find::find(&find),
         Command::Policy(command) => policy::policy(&command),

@@ -60,3 +60,55 @@ pub(crate) fn would_be_forbidden(soname: &str, package: Option<&str>, rule: &str
 pub(crate) fn faulty(fault: &str) -> String {
     format!("sonde: {fault}")
 }
+
+/// The loader found it, and it is of the other width.
+pub(crate) fn other_class(path: &Path) -> String {
+    format!("{} is a 32-bit library, and the program has 64 bits: the loader passes it over", path.display())
+}
+
+/// The loader found it, and it is for another machine. `machine` is `e_machine` of elf(5).
+pub(crate) fn other_machine(path: &Path, machine: u16) -> String {
+    let machine = match machine {
+        3 => "i386".to_owned(),
+        40 => "ARM".to_owned(),
+        183 => "AArch64".to_owned(),
+        243 => "RISC-V".to_owned(),
+        other => format!("machine {other}"),
+    };
+    format!("{} is for {machine}, and the program for x86-64: the loader passes it over", path.display())
+}
+
+/// The loader found a file that is no library.
+pub(crate) fn not_elf(path: &Path) -> String {
+    format!(
+        "{} is no ELF library: the loader gives up; a text of that name is a linker's script, and a damaged file is to \
+         be installed anew",
+        path.display()
+    )
+}
+
+/// The loader found a program.
+pub(crate) fn is_a_program(path: &Path) -> String {
+    format!("{} is a program and no library: the loader does not load it into another", path.display())
+}
+
+/// The loader would give up over versions.
+pub(crate) fn lacks_versions(user: &Path, definer: &Path, versions: &[&str]) -> String {
+    format!(
+        "{} needs {} and {} does not define {}: the loader gives up; an index with a newer package has it (`sonde index \
+         update`)",
+        user.display(),
+        versions.join(", "),
+        definer.display(),
+        if versions.len() == 1 { "it" } else { "them" },
+    )
+}
+
+/// The loader would have to make the stacks executable.
+pub(crate) fn executable_stack(path: &Path) -> String {
+    format!(
+        "{} asks for an executable stack, which glibc 2.41 and later grant to no library that is opened at run time; \
+         `patchelf --clear-execstack` takes the request out of the file",
+        path.display()
+    )
+}

@@ -6,6 +6,6 @@ pub(crate) mod decisions;
 pub(crate) mod errors;
 pub(crate) mod event;
 pub(crate) mod find;
-pub(crate) mod human;
 pub(crate) mod progress;
 pub(crate) mod style;
+pub(crate) mod trace;

@@ -14,6 +14,7 @@ mod pool;
 mod provision;
 mod record;
 mod shared;
+mod sightings;
 mod strangers;
 mod supply;
 mod tree;

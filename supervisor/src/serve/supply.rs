@@ -57,7 +57,8 @@ impl<'t> TreeSupply<'t> {
     }
 
     fn realise(&mut self, objects: &[StorePath], gate: &dyn Gate) {
-        for (object, error) in self.tree.realiser.run_all(objects, self.progress, gate) {
+        let progress = self.tree.witness.sightings.counting(self.progress);
+        for (object, error) in self.tree.realiser.run_all(objects, &progress, gate) {
             debug!(%object, %error, "cannot be realised");
             self.failed.push((object, error));
         }
