@@ -2,6 +2,7 @@
 //! this one.
 
 mod complete;
+mod schema;
 
 use std::process::Command;
 

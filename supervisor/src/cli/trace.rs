@@ -1,8 +1,9 @@
 //! `sonde trace`: runs the program as a child, serves its tree in this process, and tells what it is given.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -94,7 +95,7 @@ fn traced(
             let mut explainer = Explainer::new(&explainer.0, &explainer.1);
             let index = explainer.index.clone();
             let form = form(options, is_terminal);
-            let explain = Box::new(move |load: &Load| explainer.explain(load));
+            let explain = Box::new(move |load: &Load, program: &Path| explainer.explain(load, program));
             Teller::new(options.filter(), form, output, explain).tell(&events, begin, index)
         })?;
         let status = start(&options.program, launch, shim, settings, &reporter);
@@ -167,6 +168,8 @@ fn watch(
 struct Explainer {
     index: Option<Arc<Index>>,
     rules: Rules,
+    /// By path; none for what cannot be read (any more).
+    programs: HashMap<PathBuf, Option<find::Program>>,
 }
 
 impl Explainer {
@@ -174,19 +177,21 @@ impl Explainer {
     fn new(settings: &Settings, orders: &Orders) -> Self {
         let files = store::files(settings).ok().map(Arc::new);
         let index = files.and_then(|files| Index::open(settings, files).ok()).map(Arc::new);
-        Self { index, rules: Rules::load(settings, &orders.policies) }
+        Self { index, rules: Rules::load(settings, &orders.policies), programs: HashMap::new() }
     }
 
-    fn explain(&mut self, load: &Load) -> Option<Finding> {
+    fn explain(&mut self, load: &Load, program: &Path) -> Option<Finding> {
         let index = self.index.as_ref()?;
         let was_chosen = matches!(load.how, None | Some(How::ServedCache | How::Redirected));
-        if !was_chosen || matches!(load.outcome, Outcome::Refused) || index.is_glibc(&load.soname) {
+        if !was_chosen || load.outcome == Outcome::Refused || index.is_glibc(&load.soname) {
             return None;
         }
-        let mut finding = finding(index, &load.soname, None);
+        let read = || find::Program::read(index, program.as_os_str()).ok();
+        let program = self.programs.entry(program.to_owned()).or_insert_with(read).as_ref();
+        let mut finding = finding(index, &load.soname, program);
         let policy = self.rules.policy();
         for candidate in &mut finding.candidates {
-            let rule = forbidden(&policy, &load.soname, None::<&find::Program>, candidate);
+            let rule = forbidden(&policy, &load.soname, program, candidate);
             candidate.forbidden = rule.map(|rule| rule.to_string());
         }
         Some(finding)

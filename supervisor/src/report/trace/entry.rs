@@ -88,6 +88,8 @@ pub(crate) struct Load {
     /// From the trap of its open to the answer.
     #[serde(rename = "took_ms", serialize_with = "milliseconds")]
     pub(crate) took: Duration,
+    /// What it is linked against itself.
+    pub(crate) needs: Vec<String>,
     /// Where the loader looked before, and what it did not take there.
     pub(crate) tried: Vec<PathBuf>,
     /// Why it was not provided, or not taken: a sentence.

@@ -8,7 +8,9 @@ pub(crate) mod human;
 mod image;
 mod story;
 
+use std::collections::HashMap;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -40,8 +42,8 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Says why a library is this one, if there was anything to choose.
-pub(crate) type Explain<'e> = dyn FnMut(&Load) -> Option<Finding> + 'e;
+/// Says why a library is this one for the program at a path, if there was anything to choose.
+pub(crate) type Explain<'e> = dyn FnMut(&Load, &Path) -> Option<Finding> + 'e;
 
 /// Writes a trace while it happens, and keeps it for whatever wants all of it.
 pub(crate) struct Teller<'t> {
@@ -53,6 +55,8 @@ pub(crate) struct Teller<'t> {
     totals: Totals,
     /// The first process.
     first: Option<u32>,
+    /// What each process runs.
+    programs: HashMap<u32, PathBuf>,
 }
 
 impl<'t> Teller<'t> {
@@ -62,7 +66,16 @@ impl<'t> Teller<'t> {
         output: Box<dyn Write + Send>,
         explain: Box<Explain<'t>>,
     ) -> Self {
-        Self { filter, form, output, explain, entries: Vec::new(), totals: Totals::default(), first: None }
+        Self {
+            filter,
+            form,
+            output,
+            explain,
+            entries: Vec::new(),
+            totals: Totals::default(),
+            first: None,
+            programs: HashMap::new(),
+        }
     }
 
     /// Tells all that arrives until it is over; returns what was to be seen of it.
@@ -95,8 +108,12 @@ impl<'t> Teller<'t> {
             return;
         }
         self.totals.count(&entry.what);
+        if let What::Process(process) = &entry.what {
+            self.programs.insert(process.process, process.program.clone());
+        }
         if let What::Load(load) = &mut entry.what {
-            load.choice = (self.explain)(load);
+            let program = self.programs.get(&load.process);
+            load.choice = program.and_then(|program| (self.explain)(load, program));
         }
         let text = match &mut self.form {
             Form::Human(human) => human.entry(&entry),

@@ -206,6 +206,7 @@ impl Story {
             realised: false,
             fetched_bytes: None,
             took: refused.map_or(Duration::ZERO, |refused| refused.took),
+            needs: Vec::new(),
             tried: std::mem::take(&mut search.tried),
             reason: reason.filter(|reason| !reason.is_empty()),
             choice: None,
@@ -245,6 +246,7 @@ impl Story {
             Some(by) => state.image.objects.get(by).is_some_and(|object| object.is_late),
             None => why == Why::Dlopen,
         };
+        let needs = facts.as_ref().map(|facts| facts.needed.clone()).unwrap_or_default();
         let reason = match (objection, facts) {
             (Some((reason, _)), _) => Some(reason),
             (None, Some(facts)) => state.image.add(Object {
@@ -275,6 +277,7 @@ impl Story {
             path: Some(opened.path),
             size,
             took: opened.took,
+            needs,
             tried,
             reason,
             choice: None,

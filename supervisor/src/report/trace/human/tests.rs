@@ -24,6 +24,7 @@ fn load() -> Load {
         realised: false,
         fetched_bytes: None,
         took: Duration::from_micros(1234),
+        needs: Vec::new(),
         tried: Vec::new(),
         reason: None,
         choice: None,
