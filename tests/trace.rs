@@ -1,7 +1,10 @@
 //! `sonde trace`: the program runs as it would, and each library that it loads is told, with who wanted it and why it is
 //! this one.
 
+mod browser;
 mod complete;
+mod page;
+mod refused;
 mod schema;
 
 use std::process::Command;

@@ -49,6 +49,8 @@ Examples:
   sonde trace ./program                         each library as it is loaded
   sonde trace --failed ./program                only what is missing, or not taken
   sonde trace -o trace.txt ./program            leave the terminal to the program
+  sonde trace --html trace.html ./program       a page with timeline, table and graph
+  sonde trace --dot -o graph.dot ./program      who needs what, for Graphviz
   sonde trace --json ./program 2>&1 >/dev/null | jq -r 'select(.event == \"load\") | .path'
 
 docs/trace.md says what each column means, docs/trace-schema.md each field of --json.")]

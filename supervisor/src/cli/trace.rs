@@ -27,7 +27,7 @@ use crate::report::find::Finding;
 use crate::report::style::Paint;
 use crate::report::trace::entry::{self, Begin, Entry, How, Load, Outcome, SCHEMA};
 use crate::report::trace::human::Human;
-use crate::report::trace::{Form, Teller};
+use crate::report::trace::{Form, Teller, graph, html};
 use crate::rules::Rules;
 use crate::serve::{self, Orders};
 use crate::settings::{Settings, find_shim};
@@ -55,8 +55,8 @@ pub(crate) fn trace(options: &Trace) -> ExitCode {
         complain(&"the shim sonde-interp is not beside this command; install both together");
         return exit_code::code(exit_code::FAILURE);
     };
-    // Opened before the store is: in the folder, and with the rights, that the user has now.
-    let output: (Box<dyn Write + Send>, bool) =
+    // Opened before the program starts: a trace that cannot be written is not worth a run.
+    let (output, is_terminal): (Box<dyn Write + Send>, bool) =
         match options.output.as_deref().map(|path| (path, File::create(path))) {
             None => (Box::new(io::stderr()), io::stderr().is_terminal()),
             Some((_, Ok(file))) => (Box::new(file), false),
@@ -65,13 +65,21 @@ pub(crate) fn trace(options: &Trace) -> ExitCode {
                 return exit_code::code(exit_code::FAILURE);
             }
         };
+    let page = match options.html.as_deref().map(|path| (path, File::create(path))) {
+        None => None,
+        Some((_, Ok(file))) => Some(file),
+        Some((path, Err(error))) => {
+            complain(&format_args!("{}: {error}", path.display()));
+            return exit_code::code(exit_code::FAILURE);
+        }
+    };
     let mut settings = Settings::from_environment();
     settings.offline |= program.offline;
     // This process serves, so it sees what the program sees.
     if let Err(error) = store_view::enter(program.store_mode, &settings) {
         return cannot_view(&error);
     }
-    match traced(options, &launch, &shim, settings, output) {
+    match traced(options, &launch, &shim, settings, (output, is_terminal, page)) {
         Ok(status) => end_like(status),
         Err(error) => {
             complain(&format_args!("tracing {}: {error}", launch.path.display()));
@@ -85,7 +93,7 @@ fn traced(
     launch: &Launch,
     shim: &Path,
     settings: Settings,
-    (output, is_terminal): (Box<dyn Write + Send>, bool),
+    (output, is_terminal, page): (Box<dyn Write + Send>, bool, Option<File>),
 ) -> io::Result<WaitStatus> {
     let (reporter, events) = Reporter::listening(Instant::now());
     let begin = Entry { at: Duration::ZERO, what: entry::What::Begin(beginning(launch)) };
@@ -105,9 +113,26 @@ fn traced(
             _ => (None, None),
         };
         reporter.report(0, What::Over { status: code, signal });
-        teller.join().map_err(|_| io::Error::other("the trace could not be told"))?;
+        let (entries, output) = teller.join().map_err(|_| io::Error::other("the trace could not be told"))?;
+        write_whole(options, &entries, output, page)?;
         status
     })
+}
+
+/// Writes what is made of all of a trace.
+fn write_whole(
+    options: &Trace,
+    entries: &[Entry],
+    mut output: Box<dyn Write + Send>,
+    page: Option<File>,
+) -> io::Result<()> {
+    if options.dot {
+        output.write_all(graph::dot(entries).as_bytes())?;
+    }
+    if options.mermaid {
+        output.write_all(graph::mermaid(entries).as_bytes())?;
+    }
+    page.map_or(Ok(()), |mut page| page.write_all(html::page(entries).as_bytes()))
 }
 
 fn beginning(launch: &Launch) -> Begin {
@@ -116,7 +141,7 @@ fn beginning(launch: &Launch) -> Begin {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
         program: launch.path.clone(),
-        arguments: Trace::arguments(&launch.arguments),
+        arguments: Trace::arguments(launch.arguments.get(1..).unwrap_or_default()),
         unix_time: since.as_secs_f64(),
     }
 }
@@ -124,6 +149,10 @@ fn beginning(launch: &Launch) -> Begin {
 fn form(options: &Trace, is_terminal: bool) -> Form {
     if options.json {
         return Form::Json;
+    }
+    // With a page alone the terminal is the program's.
+    if options.dot || options.mermaid || (options.html.is_some() && options.output.is_none()) {
+        return Form::Silent;
     }
     let width = Term::stderr().size_checked().map(|(_, columns)| usize::from(columns));
     Form::Human(Human::new(Paint::for_terminal(is_terminal), width.filter(|_| is_terminal)))

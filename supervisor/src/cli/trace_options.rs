@@ -17,6 +17,15 @@ pub(crate) struct Trace {
     /// Write one JSON object a line, for programs
     #[arg(long, group = "form", help_heading = "Trace")]
     pub(crate) json: bool,
+    /// Write who needs what as a graph for Graphviz, when the tree has ended
+    #[arg(long, group = "form", help_heading = "Trace")]
+    pub(crate) dot: bool,
+    /// Write who needs what as a graph for Mermaid, when the tree has ended
+    #[arg(long, group = "form", help_heading = "Trace")]
+    pub(crate) mermaid: bool,
+    /// Write all of it to FILE as a page for a browser, when the tree has ended
+    #[arg(long, value_name = "FILE", help_heading = "Trace")]
+    pub(crate) html: Option<PathBuf>,
     /// Show only libraries that came from packages
     #[arg(long, help_heading = "Trace")]
     only_provided: bool,

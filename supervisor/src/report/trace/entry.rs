@@ -58,6 +58,8 @@ pub(crate) struct Process {
     pub(crate) process: u32,
     pub(crate) parent: u32,
     pub(crate) program: PathBuf,
+    /// What the program is linked against.
+    pub(crate) needs: Vec<String>,
 }
 
 /// A library that the loader asked for.

@@ -193,3 +193,83 @@ pub(super) fn objection(path: &Path, facts: Option<&ElfFacts>) -> Option<(String
         Kind::Other(_) => Some((errors::not_elf(path), false)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sonde_resolve::elf::{NeededVersion, VersionNeed};
+
+    fn object(path: &str, change: impl FnOnce(&mut ElfFacts)) -> Object {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let mut facts = ElfFacts {
+            needed: Vec::new(),
+            soname: None,
+            rpath: None,
+            runpath: None,
+            version_needs: Vec::new(),
+            version_defs: Vec::new(),
+            dlopen_notes: Vec::new(),
+            exec_stack: false,
+            ..ElfFacts::parse(&own).unwrap()
+        };
+        change(&mut facts);
+        let soname = path.rsplit('/').next().unwrap().to_owned();
+        Object { path: path.into(), soname, facts: Rc::new(facts), loaded_by: None, is_late: false }
+    }
+
+    fn needs(version: &str, weak: bool) -> impl FnOnce(&mut ElfFacts) {
+        let versions = vec![NeededVersion { name: version.into(), weak }];
+        move |facts| facts.version_needs.push(VersionNeed { soname: "libc.so.6".into(), versions })
+    }
+
+    fn defines(version: &str) -> impl FnOnce(&mut ElfFacts) {
+        let version = version.to_owned();
+        move |facts| facts.version_defs.push(version)
+    }
+
+    #[test]
+    fn a_version_that_is_not_defined_is_missed_whoever_comes_first() {
+        let libc = || object("/g/libc.so.6", defines("GLIBC_2.36"));
+        let mut image = Image::default();
+        assert_eq!(image.add(object("/p", needs("GLIBC_2.41", false))), None);
+        assert!(image.add(libc()).unwrap().starts_with("/p needs GLIBC_2.41, and /g/libc.so.6 does not"));
+        let mut image = Image::default();
+        assert_eq!(image.add(libc()), None);
+        assert!(image.add(object("/l/libq.so", needs("GLIBC_2.41", false))).is_some());
+        assert_eq!(image.add(object("/l/libr.so", needs("GLIBC_2.36", false))), None);
+    }
+
+    #[test]
+    fn the_loader_only_warns_of_weak_needs_and_of_who_has_no_versions_at_all() {
+        let mut image = Image::default();
+        assert_eq!(image.add(object("/g/libc.so.6", defines("GLIBC_2.36"))), None);
+        assert_eq!(image.add(object("/l/libq.so", needs("GLIBC_2.41", true))), None);
+        let mut image = Image::default();
+        assert_eq!(image.add(object("/g/libc.so.6", |_| {})), None);
+        assert_eq!(image.add(object("/l/libq.so", needs("GLIBC_2.41", false))), None);
+    }
+
+    #[test]
+    fn an_executable_stack_is_refused_at_run_time_and_since_glibc_2_41() {
+        for (glibc, is_late, refused) in
+            [("GLIBC_2.41", true, true), ("GLIBC_2.41", false, false), ("GLIBC_2.36", true, false)]
+        {
+            let mut image = Image::default();
+            assert_eq!(image.add(object("/g/libc.so.6", defines(glibc))), None);
+            let library = Object { is_late, ..object("/l/libq.so", |facts| facts.exec_stack = true) };
+            assert_eq!(image.add(library).is_some(), refused, "{glibc}, {is_late}");
+        }
+    }
+
+    #[test]
+    fn folders_for_some_processors_belong_to_the_one_that_is_listed() {
+        let mut image = Image::default();
+        image.add(object("/p", |facts| facts.runpath = Some("/r:$ORIGIN/o".into())));
+        for folder in ["/r", "/r/glibc-hwcaps/x86-64-v3", "/r/tls/x86_64", "/o"] {
+            assert_eq!(image.rule(Some(0), Path::new(folder)), Some((How::Runpath, Some(0))), "{folder}");
+        }
+        assert_eq!(image.rule(Some(0), Path::new("/r/other")), None);
+        assert!(is_variant(Path::new("/r/glibc-hwcaps/x86-64-v2/libq.so")));
+        assert!(!is_variant(Path::new("/r/libq.so")));
+    }
+}

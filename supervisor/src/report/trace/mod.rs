@@ -4,6 +4,8 @@
 //! [`human`] lines or as data ([`entry`]). All of that is done on a thread of its own.
 
 pub(crate) mod entry;
+pub(crate) mod graph;
+pub(crate) mod html;
 pub(crate) mod human;
 mod image;
 mod story;
@@ -40,6 +42,8 @@ pub(crate) enum Form {
     Human(Human),
     /// One object on each line.
     Json,
+    /// Nothing: it is to be shown as a whole when it is over.
+    Silent,
 }
 
 /// Says why a library is this one for the program at a path, if there was anything to choose.
@@ -78,13 +82,13 @@ impl<'t> Teller<'t> {
         }
     }
 
-    /// Tells all that arrives until it is over; returns what was to be seen of it.
+    /// Tells all that arrives until it is over; returns what was to be seen of it, and where it was written.
     pub(crate) fn tell(
         mut self,
         events: &Receiver<Event>,
         begin: Entry,
         index: Option<Arc<Index>>,
-    ) -> Vec<Entry> {
+    ) -> (Vec<Entry>, Box<dyn Write + Send>) {
         let mut story = Story::new(index);
         self.show(begin);
         for event in events {
@@ -100,7 +104,7 @@ impl<'t> Teller<'t> {
             }
             story.go_on(event, &mut |entry| self.show(entry));
         }
-        self.entries
+        (self.entries, self.output)
     }
 
     fn show(&mut self, mut entry: Entry) {
@@ -118,6 +122,7 @@ impl<'t> Teller<'t> {
         let text = match &mut self.form {
             Form::Human(human) => human.entry(&entry),
             Form::Json => serde_json::to_string(&entry).map(|line| line + "\n").unwrap_or_default(),
+            Form::Silent => String::new(),
         };
         self.write(&text);
         self.entries.push(entry);

@@ -82,7 +82,9 @@ impl Story {
             event::What::Process(beginning) => {
                 self.begin(process, &beginning);
                 let Beginning { program, parent, .. } = beginning;
-                tell(Entry { at, what: What::Process(Process { process, parent, program }) });
+                let own = self.processes.get(&process).and_then(|state| state.image.objects.first());
+                let needs = own.map(|program| program.facts.needed.clone()).unwrap_or_default();
+                tell(Entry { at, what: What::Process(Process { process, parent, program, needs }) });
             }
             event::What::Tried(path) => {
                 if let Some(soname) = file_name(&path) {

@@ -1,3 +1,5 @@
+//! Lines as people see them.
+
 use super::*;
 use crate::report::trace::entry::Package;
 
