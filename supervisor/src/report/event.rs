@@ -26,8 +26,8 @@ pub(crate) enum What {
     Engine(String),
     /// A process begins, or executes another program.
     Process(Beginning),
-    /// The loader opened a path at which there was nothing.
-    Tried(PathBuf),
+    /// The loader opened paths at which there was nothing.
+    Tried(Vec<PathBuf>),
     /// The loader looked at its cache. It keeps it while it starts a program, and for the length of one dlopen(3).
     Consulted,
     /// The loader got a file.

@@ -207,5 +207,6 @@ fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
             }
         }
     }
+    tree.witness.sightings.tell_tried();
     debug!("the tree has ended");
 }

@@ -15,11 +15,18 @@ use crate::guest::remote::{Address, Thread};
 use crate::report::event::{Beginning, Opened, Reporter, What};
 use crate::store::{Progress, StoreFiles, StorePath};
 
+/// More threads are not remembered: then they are looked at again.
+const MOST: usize = 4096;
+
 /// The processes of a tree, as far as they have been seen.
 pub(super) struct Sightings {
     reporter: Reporter,
     store: Arc<StoreFiles>,
     processes: Mutex<HashMap<u32, Seen>>,
+    /// Which process a thread is of, which takes longest to find out. A number comes again when all others were used.
+    threads: Mutex<HashMap<Thread, u32>>,
+    /// Paths at which a process's loader found nothing, until there is more to tell: most opens are such.
+    tried: Mutex<(u32, Vec<PathBuf>)>,
     began: SystemTime,
 }
 
@@ -50,13 +57,22 @@ pub(super) struct Asked<'p> {
 
 impl Sightings {
     pub(super) fn new(reporter: Reporter, store: Arc<StoreFiles>) -> Self {
-        Self { reporter, store, processes: Mutex::default(), began: SystemTime::now() }
+        Self {
+            reporter,
+            store,
+            processes: Mutex::default(),
+            threads: Mutex::default(),
+            tried: Mutex::default(),
+            began: SystemTime::now(),
+        }
     }
 
     /// A program says hello.
     pub(super) fn meet(&self, thread: Thread, program: &Path) {
         if self.reporter.is_heard() {
-            self.begin(thread, process_of(thread), Some(program));
+            let process = process_of(thread);
+            lock(&self.threads).insert(thread, process);
+            self.begin(thread, process, Some(program));
         }
     }
 
@@ -74,7 +90,7 @@ impl Sightings {
         match self.store.open_elsewhere(&path).or_else(open) {
             Some(file) => self.sight(process, thread, asked, file, path, false),
             None => {
-                self.reporter.report(process, What::Tried(path));
+                self.try_in_vain(process, path);
                 None
             }
         }
@@ -83,7 +99,7 @@ impl Sightings {
     /// There is nothing at the path of an open.
     pub(super) fn missing(&self, asked: Asked<'_>) {
         if let Some(thread) = asked.thread.filter(|_| self.reporter.is_heard()) {
-            self.reporter.report(self.process(thread), What::Tried(asked.path.to_owned()));
+            self.try_in_vain(self.process(thread), asked.path.to_owned());
         }
     }
 
@@ -95,7 +111,7 @@ impl Sightings {
     /// The loader looks at its cache.
     pub(super) fn consulted(&self, thread: Option<Thread>) {
         if let Some(thread) = thread.filter(|_| self.reporter.is_heard()) {
-            self.reporter.report(self.process(thread), What::Consulted);
+            self.report(self.process(thread), What::Consulted);
         }
     }
 
@@ -110,13 +126,42 @@ impl Sightings {
     pub(super) fn tell(&self, sight: Option<Sight>) {
         if let Some(Sight { process, mut opened, since }) = sight {
             opened.took = since.elapsed();
-            self.reporter.report(process, What::Opened(opened));
+            self.report(process, What::Opened(opened));
         }
+    }
+
+    /// Tells something, and what was tried before it.
+    pub(super) fn report(&self, process: u32, what: What) {
+        self.tell_tried();
+        self.reporter.report(process, what);
+    }
+
+    /// Tells what was tried so far.
+    pub(super) fn tell_tried(&self) {
+        let (process, paths) = std::mem::take(&mut *lock(&self.tried));
+        if !paths.is_empty() {
+            self.reporter.report(process, What::Tried(paths));
+        }
+    }
+
+    fn try_in_vain(&self, process: u32, path: PathBuf) {
+        if lock(&self.tried).0 != process {
+            self.tell_tried();
+        }
+        let mut tried = lock(&self.tried);
+        tried.0 = process;
+        tried.1.push(path);
     }
 
     /// The process of a thread, which is told of if it has not been seen, or executes another program by now.
     fn process(&self, thread: Thread) -> u32 {
-        let process = process_of(thread);
+        let process = {
+            let mut threads = lock(&self.threads);
+            if threads.len() >= MOST {
+                threads.clear();
+            }
+            *threads.entry(thread).or_insert_with(|| process_of(thread))
+        };
         let executable = thread.executable_path().unwrap_or_default();
         let known = lock(&self.processes).get(&process).is_some_and(|seen| seen.executable == executable);
         if !known {
@@ -138,7 +183,7 @@ impl Sightings {
             preload: text("LD_PRELOAD"),
         };
         lock(&self.processes).insert(process, Seen { executable, files: HashSet::new() });
-        self.reporter.report(process, What::Process(beginning));
+        self.report(process, What::Process(beginning));
     }
 
     fn sight(

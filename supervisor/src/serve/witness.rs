@@ -146,7 +146,7 @@ impl Witness {
         if self.reporter.is_heard() {
             let (soname, took) = (soname.to_owned(), since.elapsed());
             let refused = Refused { soname, needed_by, package, why, took };
-            self.reporter.report(thread.map_or(0, process_of), What::Refused(refused));
+            self.sightings.report(thread.map_or(0, process_of), What::Refused(refused));
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use console::{Alignment, measure_text_width, pad_str};
 
 use super::entry::{Entry, How, Load, Outcome, Provider, Totals, What, Why};
+use crate::report::find::Finding;
 use crate::report::style::{Paint, bytes};
 
 /// How narrow a terminal may be before lines are left to it to break.
@@ -106,10 +107,15 @@ impl Human {
         if let Some(reason) = &load.reason {
             text += &self.below(reason);
         }
-        if let Some(missing) = load.choice.as_ref().and_then(|choice| choice.complaint()) {
-            text += &self.below(&missing);
-        }
         text
+    }
+
+    /// What the library that was chosen lacks of what the program needs, if anything.
+    pub(crate) fn complaint(&self, entry: &Entry) -> String {
+        let What::Load(load) = &entry.what else { return String::new() };
+        let complaint = load.choice.as_ref().and_then(Finding::complaint);
+        let words = complaint.map(|complaint| format!("{}: {complaint}", load.soname));
+        words.map_or_else(String::new, |words| self.below(&words))
     }
 
     fn has_paths(&self) -> bool {

@@ -98,6 +98,9 @@ impl<'t> Teller<'t> {
                     let engine = "none; the program runs unsupervised".to_owned();
                     self.show(Entry { at: event.at, what: What::Engine(Engine { engine }) });
                 }
+                if !matches!(self.form, Form::Json) {
+                    self.explain_all();
+                }
                 let end = End { status, signal, totals: self.totals.clone() };
                 self.show(Entry { at: event.at, what: What::End(end) });
                 break;
@@ -115,9 +118,9 @@ impl<'t> Teller<'t> {
         if let What::Process(process) = &entry.what {
             self.programs.insert(process.process, process.program.clone());
         }
-        if let What::Load(load) = &mut entry.what {
-            let program = self.programs.get(&load.process);
-            load.choice = program.and_then(|program| (self.explain)(load, program));
+        // Where it need not be said at once, it is worked out when the program does not need the processor any more.
+        if matches!(self.form, Form::Json) {
+            self.explain(&mut entry);
         }
         let text = match &mut self.form {
             Form::Human(human) => human.entry(&entry),
@@ -126,6 +129,30 @@ impl<'t> Teller<'t> {
         };
         self.write(&text);
         self.entries.push(entry);
+    }
+
+    fn explain(&mut self, entry: &mut Entry) {
+        if let What::Load(load) = &mut entry.what {
+            let program = self.programs.get(&load.process);
+            load.choice = program.and_then(|program| (self.explain)(load, program));
+        }
+    }
+
+    /// Says why each library is this one, and what the chosen ones lack.
+    fn explain_all(&mut self) {
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in &mut entries {
+            // A process may have executed another program since.
+            if let What::Process(process) = &entry.what {
+                self.programs.insert(process.process, process.program.clone());
+            }
+            self.explain(entry);
+            if let Form::Human(human) = &self.form {
+                let complaint = human.complaint(entry);
+                self.write(&complaint);
+            }
+        }
+        self.entries = entries;
     }
 
     fn write(&mut self, text: &str) {

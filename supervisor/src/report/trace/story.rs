@@ -86,12 +86,13 @@ impl Story {
                 let needs = own.map(|program| program.facts.needed.clone()).unwrap_or_default();
                 tell(Entry { at, what: What::Process(Process { process, parent, program, needs }) });
             }
-            event::What::Tried(path) => {
-                if let Some(soname) = file_name(&path) {
+            event::What::Tried(paths) => {
+                for path in paths {
+                    let Some(soname) = file_name(&path) else { continue };
                     let search = self.search(process, at, &soname, tell);
                     search.tried.extend(Some(path).filter(|path| !is_variant(path)));
-                    self.forget_cache(process);
                 }
+                self.forget_cache(process);
             }
             event::What::Consulted => {
                 self.processes.entry(process).or_default().has_consulted = true;
