@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use super::witness::{lock, process_of};
-use crate::guest::remote::{Address, Thread};
+use crate::guest::remote::{Address, Presence, Thread};
 use crate::report::event::{Beginning, Opened, Reporter, What};
-use crate::store::{Progress, StoreFiles, StorePath};
+use crate::store::{Progress, STORE, StoreFiles, StorePath};
 
 /// More threads are not remembered: then they are looked at again.
 const MOST: usize = 4096;
@@ -80,6 +80,11 @@ impl Sightings {
     /// moment.
     pub(super) fn let_through(&self, asked: Asked<'_>) -> Option<Sight> {
         let thread = asked.thread.filter(|_| self.reporter.is_heard())?;
+        // Most opens of a start are such, and the store is everybody's: what is not there need not be looked for twice.
+        if asked.path.starts_with(STORE) && self.store.presence(asked.path) == Presence::Absent {
+            self.try_in_vain(self.number(thread), asked.path.to_owned());
+            return None;
+        }
         let process = self.process(thread);
         let path = if asked.path.is_absolute() {
             asked.path.to_owned()
@@ -155,19 +160,22 @@ impl Sightings {
 
     /// The process of a thread, which is told of if it has not been seen, or executes another program by now.
     fn process(&self, thread: Thread) -> u32 {
-        let process = {
-            let mut threads = lock(&self.threads);
-            if threads.len() >= MOST {
-                threads.clear();
-            }
-            *threads.entry(thread).or_insert_with(|| process_of(thread))
-        };
+        let process = self.number(thread);
         let executable = thread.executable_path().unwrap_or_default();
         let known = lock(&self.processes).get(&process).is_some_and(|seen| seen.executable == executable);
         if !known {
             self.begin(thread, process, None);
         }
         process
+    }
+
+    /// The number of a thread's process.
+    fn number(&self, thread: Thread) -> u32 {
+        let mut threads = lock(&self.threads);
+        if threads.len() >= MOST {
+            threads.clear();
+        }
+        *threads.entry(thread).or_insert_with(|| process_of(thread))
     }
 
     fn begin(&self, thread: Thread, process: u32, program: Option<&Path>) {
