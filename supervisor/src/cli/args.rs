@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use sonde_interp::handoff::Wish;
 
 use super::shell::Shell;
+use super::trace_options::Trace;
 use crate::index::registry::DEFAULT_NAME;
 use crate::serve::Orders;
 use crate::store::StoreMode;
@@ -35,11 +36,13 @@ The program keeps its arguments, environment, descriptors, process id and exit s
 --store-mode mount it is not started where the store cannot be mounted: status 126.
 Exit status: the program's own; 127 if it, or what it needs, was not found; 126 if it cannot be run.")]
     Run(Program),
-    /// Run a program and show, when it has ended, each library that it was given and why
+    /// Run a program and show each library that it loads, and why this one
     #[command(after_help = "\
-The program's own output is left as it is; the table goes to stderr. Exit status: the program's
-own.")]
-    Trace(Program),
+The program's own output is left as it is: the trace goes to stderr, or to the file of -o. Exit
+status: the program's own.
+
+docs/trace.md says what each column means, docs/trace-schema.md each field of --json.")]
+    Trace(Box<Trace>),
     /// Find what keeps foreign programs, or one of them, from running on this machine
     #[command(after_help = "\
 Nothing is downloaded, and PROGRAM is not run. Each finding is ok, a warning (something works
@@ -60,9 +63,9 @@ nothing is downloaded.
 
 Exit status: 0 if there is a provider for everything that was asked for, 1 if not.")]
     Find(Find),
-    /// Show where each library of a program would come from, and what is missing; nothing is run or fetched
+    /// Show where each library of a program would come from, and what is missing
     #[command(after_help = "\
-What a library of a package names is known when that package is in the store. What a program opens
+Nothing is run or fetched. What a library of a package names is known when that package is in the store. What a program opens
 at run time is not known beforehand: sonde trace shows it.
 
 Exit status: 0 if everything would be there; 127 if something is missing; 126 if the policy forbids

@@ -15,7 +15,7 @@ use super::hello::HelloError;
 use super::plans::{Made, Turn};
 use super::provision::Provision;
 use super::tree::Tree;
-use crate::guest::remote::GuestRoot;
+use crate::guest::remote::{GuestRoot, variable_in};
 use crate::plan::cache::ServedCache;
 use crate::plan::closure::{GuestFiles, resolve};
 use crate::plan::draft::Body;
@@ -40,8 +40,7 @@ pub(super) struct Guest {
 impl Guest {
     /// One of its environment variables.
     pub(super) fn variable(&self, name: &str) -> Option<&[u8]> {
-        let entries = self.environment.split(|byte| *byte == 0);
-        entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).next()
+        variable_in(&self.environment, name)
     }
 }
 
@@ -58,6 +57,7 @@ pub(super) fn admit(
     progress: &dyn Progress,
     may_wait: bool,
 ) -> Result<Admitted, HelloError> {
+    let progress = &tree.witness.sightings.counting(progress);
     let Some(key) = tree.plans.key_of(guest) else { return admit_anew(tree, guest, progress, None) };
     let by_plan = || {
         let kept = tree.plans.find(key, guest, &tree.files)?;

@@ -138,6 +138,7 @@ impl Greeting<'_> {
         let newcomer =
             Newcomer { socket, thread, tree: &tree, program, provision, no_new_privs, line, built_by_nix };
         let engine = newcomer.join(attempts)?;
+        tree.witness.sightings.meet(thread, program);
         Ok((tree, engine))
     }
 }
@@ -149,6 +150,7 @@ pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Resu
     if !tree.files.are_elsewhere() && !guest.root.shares(Path::new(store::STORE)) {
         return refuse(socket, HelloError::OtherStore(guest.path));
     }
+    tree.witness.sightings.meet(thread, &guest.path);
     let admitted = admit(tree, &guest, &NoProgress, false).or_else(|error| refuse(socket, error))?;
     send_welcome(tree, socket, &admitted.provision)?;
     receive_listener(socket)?;

@@ -15,6 +15,7 @@ mod pool;
 mod provision;
 mod record;
 mod shared;
+mod sightings;
 mod strangers;
 mod supply;
 mod tree;
@@ -211,6 +212,7 @@ fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
             }
         }
     }
+    tree.witness.sightings.tell_tried();
     tree.plans.write(&tree);
     debug!("the tree has ended");
 }

@@ -20,6 +20,7 @@ use super::pool::{Job, Pool};
 use super::provision::{Provision, Provisions};
 use super::record::{Record, Special};
 use super::shared::{Shared, SharedError};
+use super::sightings::Asked as Trapped;
 use super::strangers::{Caller, Strangers};
 use super::witness::Witness;
 use crate::engine::choose::EngineConfig;
@@ -32,8 +33,8 @@ use crate::plan::cache::ServedCache;
 use crate::plan::closure::Closure;
 use crate::plan::loader::Loader;
 use crate::plan::roots;
-use crate::report::event::{How, Reporter};
-use crate::store::{Asked, Realiser, StoreError, StoreFiles};
+use crate::report::event::Reporter;
+use crate::store::{Asked, NoProgress, Realiser, StoreError, StoreFiles};
 use crate::sys::features::Features;
 
 /// What a load is after.
@@ -41,6 +42,8 @@ pub(super) struct Wanted {
     pub(super) soname: String,
     pub(super) choice: Choice,
     pub(super) thread: Option<Thread>,
+    /// The path that the loader opens, and where the thread has it.
+    asked: (PathBuf, Address),
     /// Return the file, instead of letting the loader open it by itself.
     pub(super) redirect: bool,
     pub(super) since: Instant,
@@ -249,11 +252,12 @@ impl Tree {
             Job::Realise(object, thread) => {
                 let _load = debug_span!("load", package = %object, thread = thread.map(Thread::id)).entered();
                 let gate = self.gate(self.permission.askers.of(thread));
-                let (result, waiting) = self.realiser.run(&object, &gate);
+                let progress = self.witness.sightings.counting(&NoProgress);
+                let (result, waiting) = self.realiser.run(&object, &progress, &gate);
                 for waiting in waiting {
                     match &result {
                         Err(error) if self.fallback.helps(error) => self.rebuild(waiting, error),
-                        _ => self.provide(waiting, &result, true),
+                        _ => self.provide(waiting, &result),
                     }
                 }
                 if self.plans.has_news() {
@@ -279,8 +283,9 @@ impl Tree {
         }
         let wanted = |choice: Choice, redirect| {
             let soname = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Wanted { soname, choice, thread, redirect, since }
+            Wanted { soname, choice, thread, asked: (path.clone(), address), redirect, since }
         };
+        let asked = Trapped { path: &path, address, thread, since };
         match step {
             Step::LetThrough => {
                 if let Some(refusal) = self.objection_to_file(&path, thread)
@@ -290,17 +295,22 @@ impl Tree {
                     self.forbid(&soname, thread, since, &refusal);
                     return notification.not_there();
                 }
+                let sight = self.witness.sightings.let_through(asked);
                 self.go_on(notification, &path);
-                self.witness.found(&path, thread, since, &self.late_index);
+                self.witness.sightings.tell(sight);
             }
-            Step::ServeCache => match self.provisions.with_cache(thread, &path, ServedCache::open) {
-                Some(cache) => notification.return_descriptor(cache.as_fd()),
-                None => notification.let_through(),
-            },
+            Step::ServeCache => {
+                self.witness.sightings.consulted(thread);
+                match self.provisions.with_cache(thread, &path, ServedCache::open) {
+                    Some(cache) => notification.return_descriptor(cache.as_fd()),
+                    None => notification.let_through(),
+                }
+            }
             Step::Realise(choice) => self.want(notification, wanted(choice, false), pool),
             Step::Redirect(choice) => self.want(notification, wanted(choice, true), pool),
-            Step::Driver(file) => self.give_driver(notification, &path, &file, since),
+            Step::Driver(file) => self.give_driver(notification, asked, &file),
             Step::Missing(soname) => {
+                self.witness.sightings.missing(asked);
                 match self.objection_to_all(&soname, thread) {
                     Some(refusal) => {
                         self.forbid(&soname, thread, since, &refusal);
@@ -329,10 +339,11 @@ impl Tree {
     /// folder of a search path in which they have found nothing yet, and give it up if it does not exist.
     fn describe(&self, notification: Notification, path: Address, buffer: Address) {
         let Ok(path) = notification.read_path(path) else { return notification.let_through() };
-        let stat = self
-            .provisions
-            .with_cache(notification.thread(), &path, ServedCache::metadata)
-            .or_else(|| self.files.stat_elsewhere(&path));
+        let stat = self.provisions.with_cache(notification.thread(), &path, ServedCache::metadata);
+        if stat.is_some() {
+            self.witness.sightings.consulted(notification.thread());
+        }
+        let stat = stat.or_else(|| self.files.stat_elsewhere(&path));
         // Writing the answer asks whether the thread still waits.
         match stat {
             Some(stat) if notification.write_stat(buffer, &stat).is_ok() => notification.succeed(),
@@ -352,7 +363,7 @@ impl Tree {
             Asked::Answered(waiting, Err(error)) if self.fallback.helps(&error) => {
                 pool.submit(Job::Rebuild(Box::new(waiting), error));
             }
-            Asked::Answered(waiting, result) => self.provide(waiting, &result, false),
+            Asked::Answered(waiting, result) => self.provide(waiting, &result),
             Asked::Start => pool.submit(Job::Realise(object, thread)),
             Asked::Waiting => {}
         }
@@ -369,24 +380,23 @@ impl Tree {
                     self.forbid(&load.soname, load.thread, load.since, &refusal);
                     return notification.not_there();
                 }
-                self.give(Waiting { notification, load }, &Ok(()), true);
+                self.give(Waiting { notification, load }, &Ok(()));
             }
             Err(second) => {
                 warn!(package = %load.choice.attribute, error = %second, "cannot be built either");
                 let both = StoreError::Refused(format!("{error}; and the fallback: {second}"));
-                self.give(Waiting { notification, load }, &Err(both), true);
+                self.give(Waiting { notification, load }, &Err(both));
             }
         }
     }
 
-    /// Answers a load whose package is there now, or cannot be had, and remembers it for the next start. `fetched`: it was
-    /// not there when the load began.
-    fn provide(&self, waiting: Waiting, result: &Result<(), StoreError>, fetched: bool) {
+    /// Answers a load whose package is there now, or cannot be had, and remembers it for the next start.
+    fn provide(&self, waiting: Waiting, result: &Result<(), StoreError>) {
         let Wanted { soname, choice, thread, .. } = &waiting.load;
         if let (Ok(()), Some(program)) = (result, self.program_of(*thread)) {
             self.plans.learn(&program, soname, choice);
         }
-        self.give(waiting, result, fetched);
+        self.give(waiting, result);
     }
 
     /// The program that a thread runs.
@@ -395,7 +405,7 @@ impl Tree {
     }
 
     /// What is to be told is told first: with the answer the program goes on, and may be the last of its tree.
-    fn give(&self, waiting: Waiting, result: &Result<(), StoreError>, fetched: bool) {
+    fn give(&self, waiting: Waiting, result: &Result<(), StoreError>) {
         let Waiting { notification, load } = waiting;
         if let Err(error) = result {
             self.witness.failed(&load, error);
@@ -405,13 +415,16 @@ impl Tree {
             };
         }
         self.expect_dependencies_of(&load.choice.file);
+        let sightings = &self.witness.sightings;
+        let (path, address) = &load.asked;
+        let asked = Trapped { path, address: *address, thread: load.thread, since: load.since };
         if !load.redirect {
-            self.witness.provided(&load, if fetched { How::Realised } else { How::ServedCache });
+            sightings.tell(sightings.let_through(asked));
             return self.go_on(notification, &load.choice.file);
         }
         match self.files.open(&load.choice.file) {
             Ok(file) => {
-                self.witness.provided(&load, How::Redirected);
+                sightings.tell(sightings.redirected(asked, &file, &load.choice.file));
                 notification.return_descriptor(file.as_fd());
             }
             Err(error) => {
