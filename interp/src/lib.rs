@@ -8,4 +8,5 @@
 pub mod command;
 pub mod elf;
 pub mod handoff;
+pub mod site;
 pub mod stack;

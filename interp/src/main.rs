@@ -4,6 +4,7 @@
 
 mod arch;
 mod executable;
+mod inline;
 mod launch;
 mod map;
 mod relocate;

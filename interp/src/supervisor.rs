@@ -14,7 +14,7 @@ use sonde_interp::handoff::{
 };
 use sonde_interp::stack::InitialStack;
 
-use crate::sys::{self, Descriptor, Errno, Fork, NullTerminated, Received};
+use crate::sys::{self, Address, Descriptor, Errno, Fork, NullTerminated, Received};
 
 /// A message and what came with it; the buffer outlives what is read from it.
 pub(crate) struct Mailbox {
@@ -83,9 +83,10 @@ pub(crate) fn connect(stack: &InitialStack, wanted: Wanted<'_>) -> Result<Connec
         return Err(EBADF);
     }
     let door = stack.variable("XDG_RUNTIME_DIR").filter(|_| shared && !offline);
-    match door.and_then(|folder| sys::connect(folder, DOOR).ok()) {
+    let door = door.and_then(|folder| Address::inside(folder, DOOR).ok());
+    match door.and_then(|door| sys::connect(&door).ok()) {
         Some(socket) => Ok(Connection { socket, shared: true }),
-        None => start(stack, path(stack, asked), offline).map(only),
+        None => start(stack.environment(), path(stack, asked), offline).map(only),
     }
 }
 
@@ -134,15 +135,16 @@ pub(crate) fn report(socket: &Descriptor, result: &Result<Option<Descriptor>, Er
     sys::send(socket, &buffer[..length], listener)
 }
 
-/// Starts a supervisor by double fork: the program must never meet a child that it did not make.
-fn start(stack: &InitialStack, path: &CStr, offline: bool) -> Result<Descriptor, Errno> {
+/// Starts a supervisor by double fork: the program must never meet a child that it did not make. `environment` is the
+/// program's.
+pub(crate) fn start(environment: &[*const c_char], path: &CStr, offline: bool) -> Result<Descriptor, Errno> {
     sys::executable(path)?;
     let (ours, theirs) = sys::socket_pair()?;
     sys::without_adopting(|| match sys::fork_and_sleep()? {
         Fork::Parent(child) => sys::wait(child).map(drop),
         Fork::Child => {
             if let Ok(Fork::Child) = sys::fork() {
-                become_supervisor(stack, path, &theirs, offline);
+                become_supervisor(environment, path, &theirs, offline);
             }
             sys::exit(0)
         }
@@ -152,7 +154,7 @@ fn start(stack: &InitialStack, path: &CStr, offline: bool) -> Result<Descriptor,
 
 /// In the grandchild: keeps nothing of the program's but its environment, and executes the supervisor.
 /// The end of the socket tells the parent when that fails.
-fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor, offline: bool) {
+fn become_supervisor(environment: &[*const c_char], path: &CStr, socket: &Descriptor, offline: bool) {
     const GUARD: &CStr = c"SONDE_STARTING_SUPERVISOR=1";
     const _: () = assert!(GUARD.count_bytes() == GUARD_VARIABLE.len() + 2);
     sys::leave_session();
@@ -171,7 +173,7 @@ fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor, off
 
     let arguments = [c"sonde".as_ptr(), SUPERVISE.as_ptr(), core::ptr::null()];
     let offline = offline.then_some(c"SONDE_OFFLINE=1");
-    let Ok(environment) = supervisor_environment(stack, GUARD, offline) else { return };
+    let Ok(environment) = supervisor_environment(environment, GUARD, offline) else { return };
     // SAFETY: both vectors were just built with a null at their end.
     unsafe {
         sys::execute(path, &NullTerminated::new(&arguments), &NullTerminated::new(environment));
@@ -181,11 +183,11 @@ fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor, off
 /// The program's environment without what is meant for its loader (`LD_*`), and with the guard. Of two settings of a
 /// variable the first counts (getenv(3)).
 fn supervisor_environment(
-    stack: &InitialStack,
+    environment: &[*const c_char],
     guard: &'static CStr,
     offline: Option<&'static CStr>,
 ) -> Result<&'static [*const c_char], Errno> {
-    let room = stack.environment().len() + 3;
+    let room = environment.len() + 3;
     let bytes = (room * size_of::<*const c_char>()) as u64;
     let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
     // SAFETY: an anonymous mapping anywhere replaces nothing; zeroed memory is an array of null pointers.
@@ -193,7 +195,9 @@ fn supervisor_environment(
         let address = sys::map(0, bytes, protection, flags, None)?;
         slice::from_raw_parts_mut(address as *mut *const c_char, room)
     };
-    let kept = stack.variables().filter(|entry| !entry.to_bytes().starts_with(b"LD_"));
+    // SAFETY: an environment is of C strings, which stay (`InitialStack::new`, or the copy that engine inline keeps).
+    let variables = environment.iter().map(|entry| unsafe { CStr::from_ptr::<'static>(*entry) });
+    let kept = variables.filter(|entry| !entry.to_bytes().starts_with(b"LD_"));
     let mut length = 0;
     for entry in offline.into_iter().chain(kept).chain([guard]) {
         vector[length] = entry.as_ptr();

@@ -9,19 +9,20 @@ use core::ptr;
 use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, EPERM};
 use linux_raw_sys::general::{
     __NR_clone, __NR_close, __NR_close_range, __NR_dup2, __NR_execve, __NR_exit_group, __NR_faccessat,
-    __NR_fcntl, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_openat, __NR_prctl,
-    __NR_pread64, __NR_seccomp, __NR_setsid, __NR_wait4, __NR_write, __WALL, AT_FDCWD, CLONE_VFORK,
-    F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY, X_OK,
+    __NR_fcntl, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_munmap, __NR_openat,
+    __NR_prctl, __NR_pread64, __NR_seccomp, __NR_setsid, __NR_wait4, __NR_write, __WALL, AT_FDCWD,
+    CLONE_VFORK, F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY,
+    X_OK,
 };
 use linux_raw_sys::prctl::{
-    PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER, PR_SET_MM, PR_SET_MM_MAP, PR_SET_NAME,
+    PR_GET_CHILD_SUBREAPER, PR_GET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_MM, PR_SET_MM_MAP, PR_SET_NAME,
     PR_SET_NO_NEW_PRIVS, PR_SET_PTRACER, prctl_mm_map,
 };
 
 use crate::arch::{self, syscall};
 
 mod socket;
-pub(crate) use socket::{Received, connect, receive, send, socket_pair};
+pub(crate) use socket::{Address, Received, connect, receive, send, send_parts, socket_pair};
 
 /// An errno (errno(3)).
 pub(crate) type Errno = u32;
@@ -41,6 +42,13 @@ impl Descriptor {
 
     pub(crate) fn number(&self) -> i32 {
         self.0
+    }
+
+    /// Gives it away, open.
+    pub(crate) fn into_number(self) -> i32 {
+        let number = self.0;
+        core::mem::forget(self);
+        number
     }
 }
 
@@ -160,6 +168,15 @@ pub(crate) unsafe fn protect(address: u64, length: u64, protection: u32) -> Resu
         .map(drop)
 }
 
+/// Gives pages back.
+///
+/// # Safety
+/// Nobody may use them any more.
+pub(crate) unsafe fn unmap(address: u64, length: u64) {
+    // SAFETY: the caller's.
+    let _ = unsafe { call(__NR_munmap, [address as usize, length as usize, 0, 0, 0, 0]) };
+}
+
 /// Moves pages over others in one step (`MREMAP_FIXED`, mremap(2)).
 ///
 /// # Safety
@@ -224,6 +241,13 @@ pub(crate) fn install_filter(
 /// Installs a filter for this process's tracer.
 pub(crate) fn install_traced_filter(rows: &[u8], may_set_no_new_privs: bool) -> Result<(), Errno> {
     install(rows, 0, may_set_no_new_privs).map(drop)
+}
+
+/// Does a seccomp filter stand over this process?
+pub(crate) fn is_filtered() -> bool {
+    // SAFETY: no pointers.
+    let mode = unsafe { call(__NR_prctl, [PR_GET_SECCOMP as usize, 0, 0, 0, 0, 0]) };
+    mode != Ok(0)
 }
 
 /// Lets the supervisor read this process's memory where Yama restricts that to ancestors (prctl(2)); where

@@ -1,7 +1,7 @@
 //! Where a user's programs find the supervisor that is running already, and which of them it may serve.
 //!
 //! `$XDG_RUNTIME_DIR/sonde/socket`, in a folder that nobody else can enter. One supervisor holds the lock beside it;
-//! whoever comes second serves the one program that it was started for.
+//! whoever comes second serves the one program that it was started for, and has a door that only this program is told of.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,14 +16,20 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockname, listen, socket,
+};
 use nix::unistd::Uid;
 use sonde_interp::handoff::DOOR;
+use tracing::debug;
 
 use super::Trees;
 use crate::guest::remote::Thread;
 use crate::store;
 use crate::sys::scm_rights::Socket;
+
+/// How long a user's supervisor stays when it has nobody to serve.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether anybody is left, where nobody says so.
 const BLIND: Duration = Duration::from_secs(1);
@@ -49,26 +55,51 @@ pub(super) enum Visit {
     Nobody,
 }
 
-/// The user's door, held by this process.
+/// A door, held by this process.
 #[derive(Debug)]
 pub(crate) struct Door {
     listening: OwnedFd,
+    /// The user's, which others look for; none of a program's own.
+    users: Option<UsersDoor>,
+}
+
+#[derive(Debug)]
+struct UsersDoor {
     path: PathBuf,
     _lock: Flock<File>,
 }
 
 impl Door {
-    /// Opens the door, if this user has a runtime folder and nobody holds it already.
+    /// Opens the user's door, if this user has a runtime folder and nobody holds it already; else one of our own.
     pub(crate) fn open() -> Option<Self> {
-        let folder =
-            std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())?;
-        match Self::open_below(&folder) {
-            Ok(door) => door,
-            Err(error) => {
-                tracing::debug!(%error, folder = %folder.display(), "no door for this user's other programs");
-                None
-            }
-        }
+        let folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        let users = folder.and_then(|folder| {
+            let door = Self::open_below(&folder);
+            door.inspect_err(|error| {
+                debug!(%error, folder = %folder.display(), "no door for this user's other programs");
+            })
+            .ok()?
+        });
+        users.or_else(|| Self::open_own().inspect_err(|error| debug!(%error, "no door")).ok())
+    }
+
+    /// One without a path: the kernel draws its name (unix(7), autobind).
+    fn open_own() -> io::Result<Self> {
+        let listening = listening_at(&UnixAddr::new_unnamed())?;
+        Ok(Self { listening, users: None })
+    }
+
+    /// Where it is, as a shim connects to it.
+    pub(super) fn address(&self) -> io::Result<Vec<u8>> {
+        let address: UnixAddr = getsockname(self.listening.as_raw_fd())?;
+        let path = address.path().map(|path| path.as_os_str().as_bytes().to_vec());
+        let name = || address.as_abstract().map(|name| [b"\0", name].concat());
+        path.or_else(name).ok_or_else(|| io::Error::other("a socket without an address"))
+    }
+
+    /// How long it stays open with nobody to serve.
+    pub(super) fn patience(&self) -> Duration {
+        if self.users.is_some() { IDLE } else { Duration::ZERO }
     }
 
     fn open_below(runtime: &Path) -> io::Result<Option<Self>> {
@@ -87,11 +118,8 @@ impl Door {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let listening = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-        bind(listening.as_raw_fd(), &UnixAddr::new(&path)?)?;
-        listen(&listening, Backlog::new(BACKLOG)?)?;
-        Ok(Some(Self { listening, path, _lock: lock }))
+        let listening = listening_at(&UnixAddr::new(&path)?)?;
+        Ok(Some(Self { listening, users: Some(UsersDoor { path, _lock: lock }) }))
     }
 
     /// Waits for the next program, the end of a tree, or the end of its patience.
@@ -123,17 +151,24 @@ impl Door {
     /// Closes it for good: the next program starts a supervisor.
     pub(crate) fn close(self) {
         // Whoever has connected meanwhile finds the connection broken, and does the same.
-        let _ = fs::remove_file(&self.path);
+        let _ = self.users.map(|users| fs::remove_file(users.path));
     }
+}
+
+fn listening_at(address: &UnixAddr) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let listening = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    bind(listening.as_raw_fd(), address)?;
+    listen(&listening, Backlog::new(BACKLOG)?)?;
+    Ok(listening)
 }
 
 fn is_private(folder: &Metadata) -> bool {
     folder.is_dir() && folder.uid() == Uid::effective().as_raw() && folder.mode() & 0o077 == 0
 }
 
-/// Does a program mean the same by its paths, its user and its environment as this process? And would it start this very
-/// supervisor?
-pub(super) fn is_neighbour(thread: Thread, supervisor: &OsStr) -> bool {
+/// Does a program mean the same by its paths, its user and its environment as this process?
+pub(super) fn is_neighbour(thread: Thread) -> bool {
     let places = || PLACES.iter().chain(&store::DECISIVE);
     let ours: BTreeMap<&str, Vec<u8>> =
         places().filter_map(|name| Some((*name, std::env::var_os(name)?.as_bytes().to_vec()))).collect();
@@ -150,10 +185,12 @@ pub(super) fn is_neighbour(thread: Thread, supervisor: &OsStr) -> bool {
         let of = |process: &str| fs::metadata(format!("/proc/{process}/{entry}")).ok();
         is_same(of("self"), of(&thread.id().to_string()))
     };
-    ours == theirs
-        && NAMESPACES.iter().all(|namespace| same(namespace))
-        && same("root")
-        && is_same(fs::metadata("/proc/self/exe").ok(), fs::metadata(supervisor).ok())
+    ours == theirs && NAMESPACES.iter().all(|namespace| same(namespace)) && same("root")
+}
+
+/// Is this the file that this process executes?
+pub(super) fn is_ourselves(supervisor: &OsStr) -> bool {
+    is_same(fs::metadata("/proc/self/exe").ok(), fs::metadata(supervisor).ok())
 }
 
 fn is_same(one: Option<Metadata>, other: Option<Metadata>) -> bool {

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use sonde_resolve::elf::ElfError;
 use thiserror::Error;
 use tracing::{debug, info};
 
-use super::door::is_neighbour;
+use super::Founded;
+use super::door::{is_neighbour, is_ourselves};
 use super::join::{Newcomer, receive_listener};
 use super::keeper::Line;
 use super::provision::Provision;
 use super::record::Record;
-use super::shared::{Shared, SharedError};
+use super::shared::{Orders, Shared, SharedError};
 use super::supply::TreeSupply;
 use super::tree::Tree;
-use crate::engine::Engine;
 use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::guest::remote::{GuestRoot, Thread};
 use crate::plan::closure::{GuestFiles, resolve};
@@ -78,6 +78,8 @@ pub(crate) enum HelloError {
          missing are not provided", errno_text(.0)
     )]
     Filter(io::Error),
+    #[error("the loader could not be changed ({})", errno_text(.0))]
+    Change(io::Error),
     #[error(
         "this process may not be traced ({}): a debugger may have it already, or kernel.yama.ptrace_scope forbids it; \
          libraries that are missing are not provided", errno_text(.0)
@@ -98,8 +100,8 @@ fn errno_text(error: &io::Error) -> String {
 }
 
 /// A program that said hello.
-struct Guest {
-    path: PathBuf,
+pub(super) struct Guest {
+    pub(super) path: PathBuf,
     /// What the kernel says that its process executes.
     executable: Option<PathBuf>,
     wish: Wish,
@@ -122,16 +124,21 @@ pub(super) struct Greeting<'a> {
 
 impl Greeting<'_> {
     /// Greets it; returns the tree and what makes its traps.
-    pub(super) fn greet_first(&self, shared: &Shared) -> Result<(Tree, Box<dyn Engine>), HelloError> {
+    pub(super) fn greet_first(
+        &self,
+        shared: &Shared,
+        message: &[u8],
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Founded, HelloError> {
         let (socket, thread) = (&self.socket, self.thread);
-        let may_stay = |supervisor: &OsStr| !self.by_door || is_neighbour(thread, supervisor);
-        let guest = match receive(socket, thread, may_stay) {
-            Err(HelloError::Stranger) => {
-                say(socket, Answer::Private, &[])?;
-                return Err(HelloError::Stranger);
-            }
-            guest => guest.or_else(|error| refuse(socket, error))?,
-        };
+        let hello =
+            Hello::decode(message).map_err(HelloError::from).or_else(|error| refuse(socket, error))?;
+        let is_ours = || is_ourselves(OsStr::from_bytes(hello.supervisor)) && is_neighbour(thread);
+        if self.by_door && !is_ours() {
+            say(socket, Answer::Private, &[])?;
+            return Err(HelloError::Stranger);
+        }
+        let guest = Guest::of(&hello, descriptors, thread).or_else(|error| refuse(socket, error))?;
         let tree = found_tree(shared, &guest, self.reporter.clone()).and_then(|(tree, config)| {
             // The program is not there yet: until it is, its terminal may show how a download gets on.
             let stderr = thread.standard_error().ok();
@@ -141,13 +148,23 @@ impl Greeting<'_> {
         });
         let (tree, config, Admitted { provision, built_by_nix }) =
             tree.or_else(|error| refuse(socket, error))?;
-        let attempts = config.attempts(guest.wish, tree.features);
+        let obstacle = obstacle_to_inline(shared, &tree, &provision.loader);
+        let attempts = config.attempts(guest.wish, tree.features, obstacle);
         let attempts = tree.permission.permitted(attempts);
         let attempts = attempts.map_err(HelloError::Engine).or_else(|error| refuse(socket, error))?;
         let (no_new_privs, program, line) = (config.no_new_privs, &*guest.path, self.line);
         let provision = &*provision;
-        let newcomer =
-            Newcomer { socket, thread, tree: &tree, program, provision, no_new_privs, line, built_by_nix };
+        let newcomer = Newcomer {
+            shared,
+            socket,
+            thread,
+            tree: &tree,
+            program,
+            provision,
+            no_new_privs,
+            line,
+            built_by_nix,
+        };
         let engine = newcomer.join(attempts)?;
         Ok((tree, engine))
     }
@@ -155,7 +172,10 @@ impl Greeting<'_> {
 
 /// Greets a foreign program that a process of the tree has executed: it runs under the tree's filter already.
 pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Result<(), HelloError> {
-    let guest = receive(socket, thread, |_| true).or_else(|error| refuse(socket, error))?;
+    let mut buffer = [0; MAX_MESSAGE];
+    let guest = receive(socket, &mut buffer)
+        .and_then(|(message, descriptors)| Guest::of(&Hello::decode(message)?, descriptors, thread));
+    let guest = guest.or_else(|error| refuse(socket, error))?;
     // In a sandbox with a store of its own nothing that we realise would be found.
     if !tree.files.are_elsewhere() && !guest.root.shares(Path::new(store::STORE)) {
         return refuse(socket, HelloError::OtherStore(guest.path));
@@ -174,41 +194,66 @@ pub(super) fn restore(shared: &Shared, record: &[u8]) -> Result<Tree, HelloError
     Ok(tree)
 }
 
-fn receive(
+/// Waits for a shim's first message.
+pub(super) fn receive<'b>(
     socket: &Socket,
-    thread: Thread,
-    may_stay: impl FnOnce(&OsStr) -> bool,
-) -> Result<Guest, HelloError> {
+    buffer: &'b mut [u8],
+) -> Result<(&'b [u8], Vec<OwnedFd>), HelloError> {
     socket.set_patience(PATIENCE)?;
-    let mut buffer = [0; MAX_MESSAGE];
-    let (message, descriptors) = socket.receive(&mut buffer)?;
-    let hello = Hello::decode(message)?;
-    if !may_stay(OsStr::from_bytes(hello.supervisor)) {
-        return Err(HelloError::Stranger);
-    }
-    debug!(program = %String::from_utf8_lossy(hello.program), direct = hello.direct, "hello");
-    // What the kernel executed, or, where the shim maps the program itself, what it sent.
-    let (path, file) = match descriptors.into_iter().next().filter(|_| hello.direct) {
-        Some(file) => {
-            let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            (std::fs::read_link(link)?, File::from(file))
-        }
-        None => (thread.executable_path()?, thread.executable()?),
-    };
-    let program_error = |source| HelloError::Program { path: path.clone(), source };
-    // Mapped although it is foreign: whoever can truncate it while it starts ends the supervision of nothing but its
-    // own tree.
-    let bytes = MappedFile::open(&file).map_err(program_error)?;
-    let root = thread.root().or_else(|_| GuestRoot::own())?;
-    let library_path = thread.variable("LD_LIBRARY_PATH").and_then(|value| String::from_utf8(value).ok());
-    let bundle = Bundle::read(&path, bytes.as_ref(), library_path.as_deref(), &GuestFiles(&root))
-        .map_err(|source| HelloError::Elf { path: path.clone(), source })?;
-    let interpreter = bundle.members.first().and_then(|program| program.facts.interp.clone());
-    let executable = thread.executable_path().ok();
-    Ok(Guest { path, executable, wish: hello.wish, interpreter, root, bundle })
+    Ok(socket.receive(buffer)?)
 }
 
-fn found_tree(
+impl Guest {
+    fn of(hello: &Hello<'_>, descriptors: Vec<OwnedFd>, thread: Thread) -> Result<Self, HelloError> {
+        debug!(program = %String::from_utf8_lossy(hello.program), direct = hello.direct, "hello");
+        // What the kernel executed, or, where the shim maps the program itself, what it sent.
+        match descriptors.into_iter().next().filter(|_| hello.direct) {
+            Some(file) => {
+                let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+                Self::read(std::fs::read_link(link)?, &File::from(file), thread, hello.wish)
+            }
+            None => Self::executed_by(thread, hello.wish),
+        }
+    }
+
+    /// The program that the kernel has executed.
+    pub(super) fn executed_by(thread: Thread, wish: Wish) -> Result<Self, HelloError> {
+        Self::read(thread.executable_path()?, &thread.executable()?, thread, wish)
+    }
+
+    fn read(path: PathBuf, file: &File, thread: Thread, wish: Wish) -> Result<Self, HelloError> {
+        let program_error = |source| HelloError::Program { path: path.clone(), source };
+        // Mapped although it is foreign: whoever can truncate it while it starts ends the supervision of nothing but its
+        // own tree.
+        let bytes = MappedFile::open(file).map_err(program_error)?;
+        let root = thread.root().or_else(|_| GuestRoot::own())?;
+        let library_path = thread.variable("LD_LIBRARY_PATH").and_then(|value| String::from_utf8(value).ok());
+        let bundle = Bundle::read(&path, bytes.as_ref(), library_path.as_deref(), &GuestFiles(&root))
+            .map_err(|source| HelloError::Elf { path: path.clone(), source })?;
+        let interpreter = bundle.members.first().and_then(|program| program.facts.interp.clone());
+        let executable = thread.executable_path().ok();
+        Ok(Self { path, executable, wish, interpreter, root, bundle })
+    }
+}
+
+/// Why a program cannot have the engine inline, which sees nothing of what the loader can open, and whose tree is one
+/// process; nothing, if it can.
+fn obstacle_to_inline(shared: &Shared, tree: &Tree, loader: &Loader) -> Option<&'static str> {
+    let obstacles = [
+        (shared.door.is_none(), "a trace wants to see every open"),
+        (
+            shared.orders != Orders::default() || shared.settings.offline,
+            "its children would not know of what the command line says",
+        ),
+        (tree.permission.policy().is_some(), "the policy is to be asked at every open"),
+        (tree.files.are_elsewhere(), "the store lies elsewhere than its paths say"),
+        (loader.looks_at_cache, "the loader looks at its cache, which is no file"),
+        (loader.site.is_none(), "where the loader opens files is not known"),
+    ];
+    obstacles.into_iter().find_map(|(stands, words)| stands.then_some(words))
+}
+
+pub(super) fn found_tree(
     shared: &Shared,
     guest: &Guest,
     reporter: Reporter,
@@ -220,13 +265,13 @@ fn found_tree(
 }
 
 /// A program that may start.
-struct Admitted {
+pub(super) struct Admitted {
     provision: Arc<Provision>,
     built_by_nix: bool,
 }
 
 /// Chooses the loader and everything that the program is known to need, and has it realised.
-fn admit(tree: &Tree, guest: &Guest, progress: &dyn Progress) -> Result<Admitted, HelloError> {
+pub(super) fn admit(tree: &Tree, guest: &Guest, progress: &dyn Progress) -> Result<Admitted, HelloError> {
     let own = own_loader(tree, guest)?;
     let built_by_nix = own.is_some();
     let foreign = if own.is_none() { Some(tree.index.loader().ok_or(HelloError::NoLoader)?) } else { None };
@@ -288,6 +333,8 @@ fn send_welcome(tree: &Tree, socket: &Socket, provision: &Provision) -> Result<(
         filter_flags: 0,
         supervisor_pid: tree.reader,
         filter: &[],
+        site: 0,
+        door: &[],
     };
     say(socket, Answer::Welcome(welcome), &[provision.loader.file.as_fd()])
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::engine::inline::Callers;
 use crate::index::{Index, IndexError};
 use crate::settings::Settings;
 use crate::store::{self, OpenError, StoreInUse};
@@ -27,6 +28,9 @@ pub(super) struct Shared {
     pub(super) features: Features,
     /// The process that a program is to let read its memory: this one, or one that it descends from.
     pub(super) reader: u32,
+    /// Where programs of the engine inline ask, and who of them does.
+    pub(super) door: Option<Vec<u8>>,
+    pub(super) callers: Callers,
     open: Mutex<Option<Open>>,
 }
 
@@ -51,8 +55,9 @@ pub(crate) enum SharedError {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, orders: Orders, reader: u32) -> Self {
-        Self { settings, orders, features: Features::probe(), reader, open: Mutex::default() }
+    pub(super) fn new(settings: Settings, orders: Orders, reader: u32, door: Option<Vec<u8>>) -> Self {
+        let (features, callers) = (Features::probe(), Callers::default());
+        Self { settings, orders, features, reader, door, callers, open: Mutex::default() }
     }
 
     /// Store and index, as they are now.

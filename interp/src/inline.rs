@@ -1,0 +1,235 @@
+//! Engine inline: the loader itself is changed where it opens files, so that what it cannot open is asked for.
+//!
+//! Before the loader runs its one instruction for opens becomes a jump to [`crate::arch::open_of_loader`]. From then on
+//! the shim's code is called in the middle of a program that knows nothing of it: in any thread, between fork and exec,
+//! in signal handlers, on small stacks. So [`missed`] keeps nothing open, changes nothing that others see, allocates
+//! nothing, and is given back to the loader with the kernel's own answer whenever anything is in doubt.
+
+use core::ffi::{CStr, c_char};
+use core::ptr;
+use core::slice;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use linux_raw_sys::errno::{EADDRNOTAVAIL, EINVAL};
+use linux_raw_sys::general::{
+    AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_ACCMODE, O_CLOEXEC, O_RDONLY, PROT_EXEC, PROT_READ, PROT_WRITE,
+};
+use sonde_interp::elf::{Image, PAGE};
+use sonde_interp::handoff::{Answer, MAX_VERDICT, Miss, Welcome};
+use sonde_interp::site;
+use sonde_interp::stack::InitialStack;
+
+use crate::arch;
+use crate::map::{self, Head, Loader, MapError, Place};
+use crate::supervisor;
+use crate::sys::{self, Address, Descriptor, Errno, Received};
+
+/// How far below ourselves the loader is mapped: out of the way of a heap, which grows upwards, and near enough to jump.
+const BELOW: u64 = 4 << 20;
+
+/// A descriptor that is open while a question is asked has at least this number, where nobody expects the next one.
+const HIGH: i32 = 512;
+
+/// So many supervisors may die over one question.
+const ATTEMPTS: usize = 4;
+
+/// Paths that are put together on the stack lie this close above its end, in bytes; see `Thread::has_on_stack`.
+const NEAR_STACK: usize = 16 << 10;
+
+/// What is known from the start, because it cannot be found out later: the program may have changed its environment.
+struct Known {
+    door: Address,
+    supervisor: &'static CStr,
+    environment: &'static [*const c_char],
+    /// See [`filters`].
+    filters: Option<u32>,
+    instruction: u64,
+}
+
+static KNOWN: AtomicPtr<Known> = AtomicPtr::new(ptr::null_mut());
+
+/// Maps a loader and changes it. On any error it is as if nothing had been done.
+pub(crate) fn load(
+    file: &Descriptor,
+    welcome: &Welcome<'_>,
+    stack: &InitialStack,
+    supervisor: &CStr,
+) -> Result<Loader, Errno> {
+    let errno = |error| match error {
+        MapError::System(errno) => errno,
+        MapError::Elf(_) => EINVAL,
+    };
+    let head = Head::read(file).map_err(errno)?;
+    let image = head.image().map_err(errno)?;
+    let place = Place::Near((crate::own_base() as u64).saturating_sub(BELOW));
+    let loader = map::map_loader(file, &image, place).map_err(errno)?;
+    let door = Address::of(welcome.door.iter().copied());
+    let changed = door.and_then(|door| change(&image, &loader, welcome.site).map(|at| (door, at)));
+    let kept = changed.and_then(|(door, instruction)| keep(door, instruction, stack, supervisor));
+    match kept {
+        Ok(()) => Ok(loader),
+        Err(errno) => {
+            // SAFETY: it was just mapped there, and nobody has used it.
+            unsafe { sys::unmap(image.start.wrapping_add(loader.bias), image.end - image.start) };
+            Err(errno)
+        }
+    }
+}
+
+/// Writes the jump; returns where.
+fn change(image: &Image<'_>, loader: &Loader, at: u64) -> Result<u64, Errno> {
+    let length = site::INSTRUCTIONS.len() as u64;
+    let end = at.checked_add(length).ok_or(EINVAL)?;
+    let is_code = |segment: &sonde_interp::elf::Segment| {
+        segment.execute && segment.address <= at && end <= segment.address + segment.file_size
+    };
+    if !image.segments().any(|segment| is_code(&segment)) {
+        return Err(EINVAL);
+    }
+    let address = at.wrapping_add(loader.bias);
+    // SAFETY: these bytes lie in a segment that was mapped from the file, and nobody else refers to them.
+    let code = unsafe { slice::from_raw_parts_mut(address as *mut u8, site::JUMP) };
+    // SAFETY: as above, to be read only.
+    let found = unsafe { slice::from_raw_parts(address as *const u8, site::INSTRUCTIONS.len()) };
+    if found != site::INSTRUCTIONS {
+        return Err(EINVAL);
+    }
+    let target = arch::open_of_loader as *const () as u64;
+    let jump = site::jump(address, target).ok_or(EADDRNOTAVAIL)?;
+    arch::RETURN.store((address + length) as usize, Ordering::Relaxed);
+    let page = address & !(PAGE - 1);
+    let pages = (address + length).next_multiple_of(PAGE) - page;
+    // SAFETY: the loader does not run yet. If it cannot be made executable again it never will: the caller unmaps it.
+    unsafe {
+        sys::protect(page, pages, PROT_READ | PROT_WRITE)?;
+        code.copy_from_slice(&jump);
+        sys::protect(page, pages, PROT_READ | PROT_EXEC)?;
+    }
+    Ok(address)
+}
+
+/// Copies what [`missed`] will need to pages of our own.
+fn keep(door: Address, instruction: u64, stack: &InitialStack, supervisor: &CStr) -> Result<(), Errno> {
+    let count = stack.environment().len();
+    let own = |text: &'static CStr| -> &CStr { text };
+    let strings = || stack.variables().map(own).chain([supervisor]).map(CStr::to_bytes_with_nul);
+    let text: usize = strings().map(<[u8]>::len).sum();
+    let length = size_of::<Known>() + (count + 1) * size_of::<*const c_char>() + text;
+    let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+    // SAFETY: the mapping is new, large enough for all of it, in this order and aligned so, and stays for ever.
+    unsafe {
+        let known = sys::map(0, length as u64, protection, flags, None)? as *mut Known;
+        let pointers = known.add(1).cast::<*const c_char>();
+        let mut next = pointers.add(count + 1).cast::<u8>();
+        for (index, string) in strings().enumerate() {
+            ptr::copy_nonoverlapping(string.as_ptr(), next, string.len());
+            *pointers.add(index) = next.cast();
+            next = next.add(string.len());
+        }
+        let supervisor = CStr::from_ptr(*pointers.add(count));
+        let environment = slice::from_raw_parts(pointers, count);
+        let filters = if sys::is_filtered() { filters() } else { Some(0) };
+        known.write(Known { door, supervisor, environment, filters, instruction });
+        KNOWN.store(known, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// What the loader's open returns, which the kernel has answered with `result`: `ENOENT` or `EACCES`.
+///
+/// # Safety
+/// `path` must be what the kernel has just read: a path with its NUL.
+pub(crate) unsafe extern "C" fn missed(
+    path: *const c_char,
+    flags: u32,
+    stack: usize,
+    result: isize,
+) -> isize {
+    // SAFETY: the caller's promise.
+    let text = unsafe { CStr::from_ptr(path) };
+    // SAFETY: set before the loader ran, and never changed.
+    let known = unsafe { KNOWN.load(Ordering::Relaxed).as_ref() };
+    let Some(known) = known.filter(|_| {
+        flags & (O_ACCMODE | O_CLOEXEC) == O_RDONLY | O_CLOEXEC && site::is_worth_asking(text.to_bytes())
+    }) else {
+        return result;
+    };
+    let on_stack = (stack..stack.saturating_add(NEAR_STACK)).contains(&(path as usize));
+    let miss = Miss { instruction: known.instruction, on_stack, path: text.to_bytes() };
+    // A filter that the program has installed allows what the program needs, and may kill it for a socket.
+    if known.filters.is_none() || filters() != known.filters {
+        return result;
+    }
+    match ask(known, &miss) {
+        Some(Verdict::Opened(file)) => file.into_number() as isize,
+        Some(Verdict::Again) => match sys::open_at(AT_FDCWD, text, flags) {
+            Ok(file) => file.into_number() as isize,
+            Err(errno) => -(errno as isize),
+        },
+        None => result,
+    }
+}
+
+/// What a supervisor says of a miss.
+enum Verdict {
+    Opened(Descriptor),
+    Again,
+}
+
+/// Asks, at the door or else a supervisor that has to be started.
+#[inline(never)]
+fn ask(known: &Known, miss: &Miss<'_>) -> Option<Verdict> {
+    let head = miss.head().ok()?;
+    let mut may_share = true;
+    for _ in 0..ATTEMPTS {
+        let shared = if may_share { sys::connect(&known.door).ok() } else { None };
+        may_share = shared.is_some();
+        let socket = match shared {
+            Some(socket) => socket,
+            None => supervisor::start(known.environment, known.supervisor, false).ok()?,
+        };
+        let socket = match sys::duplicate_above(&socket, HIGH) {
+            Ok(high) => high,
+            Err(_) => socket,
+        };
+        let mut buffer = [0; MAX_VERDICT];
+        let answer = sys::send_parts(&socket, [&head, miss.path], None)
+            .and_then(|()| sys::receive(&socket, &mut buffer))
+            .map(|(message, received)| (Answer::decode(message), received));
+        match answer {
+            Ok((Ok(Answer::File), Received { first: Some(file), .. })) => return Some(Verdict::Opened(file)),
+            Ok((Ok(Answer::Proceed), _)) => return Some(Verdict::Again),
+            Ok((Ok(Answer::Absent), _)) => return None,
+            // It is another's, or of another version, or has just ended, or died over somebody else's question.
+            Ok((Ok(Answer::Private), _)) => may_share = false,
+            Ok(_) if may_share => may_share = false,
+            Ok(_) => return None,
+            Err(_) => may_share = true,
+        }
+    }
+    None
+}
+
+/// How many seccomp filters stand over this thread; `None` where that cannot be seen. It is looked up with calls that a
+/// loader makes anyway, so that it is safe to do under a filter that kills for others.
+#[inline(never)]
+fn filters() -> Option<u32> {
+    const LINE: &[u8] = b"\nSeccomp_filters:\t";
+    let status = sys::open(c"/proc/thread-self/status").ok()?;
+    let (mut matched, mut number) = (0, None);
+    let mut buffer = [0; 256];
+    let mut offset = 0;
+    loop {
+        let count = sys::read_at(&status, &mut buffer, offset).ok().filter(|count| *count > 0)?;
+        for &byte in buffer.get(..count)? {
+            match (matched == LINE.len(), byte) {
+                (true, b'0'..=b'9') => number = Some(number.unwrap_or(0) * 10 + u32::from(byte - b'0')),
+                (true, _) => return number,
+                // The line's first byte is nowhere else in it.
+                (false, _) if byte == LINE[matched] => matched += 1,
+                (false, _) => matched = usize::from(byte == LINE[0]),
+            }
+        }
+        offset += count as u64;
+    }
+}
