@@ -2,20 +2,21 @@
 //!
 //! Before the loader runs its one instruction for opens becomes a jump to [`crate::arch::open_of_loader`]. From then on
 //! the shim's code is called in the middle of a program that knows nothing of it: in any thread, between fork and exec,
-//! in signal handlers, on small stacks. So [`missed`] keeps nothing open, changes nothing that others see, allocates
+//! in signal handlers, on small stacks. So [`opened`] keeps nothing open, changes nothing that others see, allocates
 //! nothing, and is given back to the loader with the kernel's own answer whenever anything is in doubt.
 
 use core::ffi::{CStr, c_char};
 use core::ptr;
 use core::slice;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use linux_raw_sys::errno::{EADDRNOTAVAIL, EINVAL};
+use linux_raw_sys::errno::{EACCES, EADDRNOTAVAIL, EINVAL, ENOENT};
 use linux_raw_sys::general::{
     AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_ACCMODE, O_CLOEXEC, O_RDONLY, PROT_EXEC, PROT_READ, PROT_WRITE,
 };
 use sonde_interp::elf::{Image, PAGE};
 use sonde_interp::handoff::{Answer, MAX_VERDICT, Miss, Welcome};
+use sonde_interp::served::Served;
 use sonde_interp::site;
 use sonde_interp::stack::InitialStack;
 
@@ -33,6 +34,9 @@ const HIGH: i32 = 512;
 /// So many supervisors may die over one question.
 const ATTEMPTS: usize = 4;
 
+/// The time stamp of a file in the store when all of it is written, in seconds since 1970.
+const WHOLE: u64 = 1;
+
 /// Paths that are put together on the stack lie this close above its end, in bytes; see `Thread::has_on_stack`.
 const NEAR_STACK: usize = 16 << 10;
 
@@ -44,7 +48,17 @@ struct Known {
     /// See [`filters`].
     filters: Option<u32>,
     instruction: u64,
+    cache: Cache,
 }
+
+/// The cache that the loader was given, mapped: what it has is found there, whatever folders are looked in before.
+///
+/// Page number and number of pages of the mapping in one word, so that threads see both or neither; 0 if there is none.
+#[derive(Default)]
+struct Cache(AtomicU64);
+
+/// Page numbers on x86-64 have no more bits than this (47 bits of address space, 12 of them in a page).
+const PAGE_NUMBER_BITS: u32 = 35;
 
 static KNOWN: AtomicPtr<Known> = AtomicPtr::new(ptr::null_mut());
 
@@ -108,7 +122,7 @@ fn change(image: &Image<'_>, loader: &Loader, at: u64) -> Result<u64, Errno> {
     Ok(address)
 }
 
-/// Copies what [`missed`] will need to pages of our own.
+/// Copies what [`opened`] will need to pages of our own.
 fn keep(door: Address, instruction: u64, stack: &InitialStack, supervisor: &CStr) -> Result<(), Errno> {
     let count = stack.environment().len();
     let own = |text: &'static CStr| -> &CStr { text };
@@ -129,44 +143,100 @@ fn keep(door: Address, instruction: u64, stack: &InitialStack, supervisor: &CStr
         let supervisor = CStr::from_ptr(*pointers.add(count));
         let environment = slice::from_raw_parts(pointers, count);
         let filters = if sys::is_filtered() { filters() } else { Some(0) };
-        known.write(Known { door, supervisor, environment, filters, instruction });
+        known.write(Known { door, supervisor, environment, filters, instruction, cache: Cache::default() });
         KNOWN.store(known, Ordering::Relaxed);
     }
     Ok(())
 }
 
-/// What the loader's open returns, which the kernel has answered with `result`: `ENOENT` or `EACCES`.
+/// What the loader's open returns, which the kernel has answered with `result`.
 ///
 /// # Safety
-/// `path` must be what the kernel has just read: a path with its NUL.
-pub(crate) unsafe extern "C" fn missed(
+/// `path` must be what the kernel has just read: a path with its NUL. A descriptor in `result` must be nobody else's.
+pub(crate) unsafe extern "C" fn opened(
     path: *const c_char,
     flags: u32,
     stack: usize,
     result: isize,
 ) -> isize {
-    // SAFETY: the caller's promise.
-    let text = unsafe { CStr::from_ptr(path) };
+    const MISSED: [isize; 2] = [-(ENOENT as isize), -(EACCES as isize)];
     // SAFETY: set before the loader ran, and never changed.
     let known = unsafe { KNOWN.load(Ordering::Relaxed).as_ref() };
-    let Some(known) = known.filter(|_| {
-        flags & (O_ACCMODE | O_CLOEXEC) == O_RDONLY | O_CLOEXEC && site::is_worth_asking(text.to_bytes())
-    }) else {
+    let Some(known) = known.filter(|_| flags & (O_ACCMODE | O_CLOEXEC) == O_RDONLY | O_CLOEXEC) else {
         return result;
     };
+    // SAFETY: the caller's promise.
+    let text = unsafe { CStr::from_ptr(path) };
     let on_stack = (stack..stack.saturating_add(NEAR_STACK)).contains(&(path as usize));
-    let miss = Miss { instruction: known.instruction, on_stack, path: text.to_bytes() };
+    let provided = if result >= 0 {
+        let file = Descriptor::inherited(result as i32);
+        // Nix unpacks a package where it stays, and sets all time stamps to 1 when it is whole.
+        let is_unfinished = || sys::status_of(&file).is_ok_and(|status| status.modified != WHOLE);
+        let provided = if site::is_in_store(text.to_bytes()) && is_unfinished() {
+            missed(known, text, on_stack)
+        } else {
+            None
+        };
+        Some(provided.unwrap_or(file))
+    } else if MISSED.contains(&result) && !(on_stack && known.cache.has(name_of(text.to_bytes()))) {
+        missed(known, text, on_stack)
+    } else {
+        None
+    };
+    provided.map_or(result, |file| file.into_number() as isize)
+}
+
+/// Something is not there, or not whole: what is to be taken for it, if anything is.
+fn missed(known: &Known, text: &CStr, on_stack: bool) -> Option<Descriptor> {
+    let path = text.to_bytes();
     // A filter that the program has installed allows what the program needs, and may kill it for a socket.
-    if known.filters.is_none() || filters() != known.filters {
-        return result;
+    if !site::is_worth_asking(path) || known.filters.is_none() || filters() != known.filters {
+        return None;
     }
-    match ask(known, &miss) {
-        Some(Verdict::Opened(file)) => file.into_number() as isize,
-        Some(Verdict::Again) => match sys::open_at(AT_FDCWD, text, flags) {
-            Ok(file) => file.into_number() as isize,
-            Err(errno) => -(errno as isize),
-        },
-        None => result,
+    match ask(known, &Miss { instruction: known.instruction, on_stack, path })? {
+        Verdict::Opened(file) => {
+            if path.ends_with(site::CACHE) {
+                known.cache.keep(&file);
+            }
+            Some(file)
+        }
+        Verdict::Again => sys::open_at(AT_FDCWD, text, O_RDONLY | O_CLOEXEC).ok(),
+    }
+}
+
+fn name_of(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+impl Cache {
+    /// Maps the first one that comes, for good.
+    fn keep(&self, file: &Descriptor) {
+        if self.0.load(Ordering::Acquire) != 0 {
+            return;
+        }
+        let Ok(sys::Status { length, .. }) = sys::status_of(file) else { return };
+        // SAFETY: a mapping anywhere replaces nothing.
+        let mapped = unsafe { sys::map(0, length, PROT_READ, MAP_PRIVATE, Some((file, 0))) };
+        let Ok(address) = mapped else { return };
+        let packed = (address / PAGE) | (length.div_ceil(PAGE) << PAGE_NUMBER_BITS);
+        if self.0.compare_exchange(0, packed, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // Another thread was faster.
+            // SAFETY: nobody else has seen it.
+            unsafe { sys::unmap(address, length) };
+        }
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        let packed = self.0.load(Ordering::Acquire);
+        if packed == 0 {
+            return false;
+        }
+        let address = (packed & ((1 << PAGE_NUMBER_BITS) - 1)) * PAGE;
+        let length = (packed >> PAGE_NUMBER_BITS) * PAGE;
+        // SAFETY: mapped for good; the supervisor has sealed the file, or replaces it, and never changes it. Behind its end
+        // the last page is zero (mmap(2)).
+        let bytes = unsafe { slice::from_raw_parts(address as *const u8, length as usize) };
+        Served::read(bytes).is_some_and(|cache| cache.has(name))
     }
 }
 

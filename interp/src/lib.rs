@@ -8,5 +8,6 @@
 pub mod command;
 pub mod elf;
 pub mod handoff;
+pub mod served;
 pub mod site;
 pub mod stack;

@@ -26,6 +26,18 @@ pub fn jump(from: u64, to: u64) -> Option<[u8; JUMP]> {
     Some([0xe9, a, b, c, d])
 }
 
+/// How the path of every loader's cache ends.
+pub const CACHE: &[u8] = b"/ld.so.cache";
+
+/// Where packages lie.
+const STORE: &[u8] = b"/nix/store/";
+
+/// May this be a part of a package that is still being written?
+#[must_use]
+pub fn is_in_store(path: &[u8]) -> bool {
+    path.starts_with(STORE)
+}
+
 /// Could a supervisor do anything about a path that is not there? Only for the name of a shared object, or of the loader's
 /// cache, in the store or in a folder of the system's. Variants for newer processors are never provided.
 #[must_use]
@@ -34,9 +46,9 @@ pub fn is_worth_asking(path: &[u8]) -> bool {
     let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else { return false };
     let name = &path[slash + 1..];
     let is_library = name.ends_with(b".so") || name.windows(4).any(|window| window == b".so.");
-    let is_ours = [&b"/nix/store/"[..], b"/lib", b"/usr/"].iter().any(|folder| path.starts_with(folder));
+    let is_ours = [STORE, b"/lib", b"/usr/"].iter().any(|folder| path.starts_with(folder));
     is_library
-        && (is_ours || name == b"ld.so.cache")
+        && (is_ours || path.ends_with(CACHE))
         && !path.windows(VARIANTS.len()).any(|window| window == VARIANTS)
 }
 

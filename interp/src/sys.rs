@@ -4,15 +4,16 @@
 //! exist this early, but a stop and continue can interrupt a call (signal(7)).
 
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::ptr;
 
 use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, EPERM};
 use linux_raw_sys::general::{
     __NR_clone, __NR_close, __NR_close_range, __NR_dup2, __NR_execve, __NR_exit_group, __NR_faccessat,
-    __NR_fcntl, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_munmap, __NR_openat,
-    __NR_prctl, __NR_pread64, __NR_seccomp, __NR_setsid, __NR_wait4, __NR_write, __WALL, AT_FDCWD,
-    CLONE_VFORK, F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY,
-    X_OK,
+    __NR_fcntl, __NR_fstat, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_munmap,
+    __NR_openat, __NR_prctl, __NR_pread64, __NR_seccomp, __NR_setsid, __NR_wait4, __NR_write, __WALL,
+    AT_FDCWD, CLONE_VFORK, F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC,
+    O_RDONLY, X_OK, stat,
 };
 use linux_raw_sys::prctl::{
     PR_GET_CHILD_SUBREAPER, PR_GET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_MM, PR_SET_MM_MAP, PR_SET_NAME,
@@ -125,6 +126,26 @@ pub(crate) fn read_at(file: &Descriptor, buffer: &mut [u8], offset: u64) -> Resu
         }
     }
     Ok(filled)
+}
+
+/// What stat(2) says of an open file.
+pub(crate) struct Status {
+    /// In bytes.
+    pub(crate) length: u64,
+    /// In seconds since 1970.
+    pub(crate) modified: u64,
+}
+
+/// Looks at an open file.
+pub(crate) fn status_of(file: &Descriptor) -> Result<Status, Errno> {
+    let mut data = MaybeUninit::<stat>::uninit();
+    let arguments = [file.0 as usize, data.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel writes the structure, and all of it if it succeeds.
+    let data = unsafe {
+        call(__NR_fstat, arguments)?;
+        data.assume_init()
+    };
+    Ok(Status { length: data.st_size as u64, modified: data.st_mtime })
 }
 
 /// Writes to a descriptor; short writes and errors are nobody's business any more.

@@ -74,6 +74,12 @@ impl Fixture {
         self.under(engine.unwrap_or_else(|| panic!("SONDE_TEST_ENGINE={wanted}: no such engine")), root)
     }
 
+    /// The root, configured for an engine whose trees stay together, if that of this run is none.
+    pub fn with_trees(&self, root: RootBuilder) -> RootBuilder {
+        let wanted = std::env::var("SONDE_TEST_ENGINE").unwrap_or_default();
+        if wanted == format!("{:?}", Engine::Inline) { self.under(Engine::Seccomp, root) } else { root }
+    }
+
     /// The root, configured for an engine.
     pub fn under(&self, engine: Engine, root: RootBuilder) -> RootBuilder {
         let file = self.guests().join(format!("config-{engine:?}.toml"));

@@ -6,7 +6,6 @@ use core::arch::{asm, global_asm, naked_asm};
 use core::ffi::c_char;
 use core::sync::atomic::AtomicUsize;
 
-use linux_raw_sys::errno::{EACCES, ENOENT};
 use linux_raw_sys::general::{
     __NR_clone, __NR_exit, __NR_openat, __NR_prctl, AT_FDCWD, CLONE_NEWUSER, CLONE_VFORK, CLONE_VM,
 };
@@ -64,7 +63,7 @@ pub(crate) unsafe extern "C" fn enter(top: *mut usize, entry: usize) -> ! {
 pub(crate) static RETURN: AtomicUsize = AtomicUsize::new(0);
 
 /// Stands in for `mov $AT_FDCWD,%edi; syscall` in the loader, which jumps here and is jumped back to. If the call is
-/// openat(2) and finds nothing, [`crate::inline::missed`] says what it returns.
+/// openat(2), [`crate::inline::opened`] says what it returns.
 ///
 /// As a system call does, it leaves all registers but rax, rcx and r11 as they were, and the red zone below the stack
 /// pointer (System V ABI, 3.2.2). Of the vector registers the shim's own code changes no more than what fxsave keeps: it
@@ -79,16 +78,7 @@ pub(crate) unsafe extern "C" fn open_of_loader() {
         "cmp eax, {openat}",
         "jne 2f",
         "syscall",
-        "cmp rax, -{enoent}",
-        "je 3f",
-        "cmp rax, -{eacces}",
-        "je 3f",
-        "jmp qword ptr [rip + {back}]",
-        "2:",
-        "syscall",
-        "jmp qword ptr [rip + {back}]",
-        "3:",
-        "lea rcx, [rsp]",
+        "mov rcx, rsp",
         "lea rsp, [rsp - 128]", // the red zone
         "push rbp",
         "push rdi",
@@ -105,7 +95,7 @@ pub(crate) unsafe extern "C" fn open_of_loader() {
         "mov esi, edx", // the flags
         "mov rdx, rcx", // the loader's stack pointer
         "mov rcx, rax", // what the kernel said
-        "call {missed}",
+        "call {opened}",
         "fxrstor64 [rsp]",
         "mov rsp, rbp",
         "pop r10",
@@ -117,12 +107,13 @@ pub(crate) unsafe extern "C" fn open_of_loader() {
         "pop rbp",
         "lea rsp, [rsp + 128]",
         "jmp qword ptr [rip + {back}]",
+        "2:",
+        "syscall",
+        "jmp qword ptr [rip + {back}]",
         at_fdcwd = const AT_FDCWD,
         openat = const __NR_openat,
-        enoent = const ENOENT,
-        eacces = const EACCES,
         back = sym RETURN,
-        missed = sym crate::inline::missed,
+        opened = sym crate::inline::opened,
     )
 }
 
