@@ -91,6 +91,24 @@ fn the_narrowest_policy_permits_what_a_program_needs_and_nothing_else() {
 }
 
 #[test]
+fn the_narrowest_policy_from_a_plan_permits_what_was_asked_for_at_run_time_too() {
+    let (_state, root) = fixture().cold(Who::Alice);
+    let program = fixture().guest("load");
+    let script = format!(
+        "{SONDE} policy init --from-plan {program}; echo status $?; mkdir -p ~/.config/sonde;
+         {program} here libpng16.so.16 && sleep 1; until {SONDE} plans show {program} | grep -q libpng; do sleep 0.1; done;
+         {SONDE} policy init --from-plan {program} | tee ~/.config/sonde/policy.toml;
+         {program} here libpng16.so.16 libexpat.so.1"
+    );
+    let outcome = shell(&root, &script);
+    assert!(outcome.stdout.starts_with("status 1\n"), "{outcome}");
+    assert!(outcome.stderr.contains("no plan is kept of it"), "{outcome}");
+    assert!(outcome.stdout.contains("soname = [\"libpng16.so.16\"]"), "{outcome}");
+    assert_eq!(outcome.stdout.matches("libpng16.so.16: map /nix/store/").count(), 2, "{outcome}");
+    assert!(outcome.stdout.contains("libexpat.so.1: libexpat.so.1: cannot open"), "{outcome}");
+}
+
+#[test]
 fn every_rule_that_takes_part_is_shown() {
     let rules = "[[package]]\nrule = 'deny'\nattribute = 'zlib'\nreason = 'because'\n\
                  [[program]]\npath = '/opt/programs/curl/**'\n[[program.package]]\nrule = 'allow'\nname = 'zlib*'\n";

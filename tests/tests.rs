@@ -25,6 +25,7 @@
 //! - `embedded`: programs that get their libraries from the embedded store
 //! - `faults`: killed supervisors, dead caches, damaged files, crowds
 //! - `survival`: killed supervisors are not missed, and programs of one user share one
+//! - `plans`: what a program was given is kept, and the next start asks nobody
 //! - `nixos_module`: what the NixOS module, the package and the flake evaluate to
 //! - `tidy`: the architecture's rules that a grep can check
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that panics has failed, which is what is wanted
@@ -47,6 +48,7 @@ mod loading;
 mod mount;
 mod nix_built;
 mod nixos_module;
+mod plans;
 mod policy;
 mod programs;
 mod raised;

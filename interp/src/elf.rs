@@ -13,6 +13,8 @@ pub const PAGE: u64 = 4096;
 /// anywhere, up to 64 KiB of them; linkers put them right behind the ELF header.
 pub const HEAD: usize = 4096;
 
+const PT_NOTE: u32 = 4;
+const NT_GNU_BUILD_ID: u32 = 3;
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
 const EM_X86_64: u16 = 62;
@@ -168,6 +170,38 @@ impl<'a> Image<'a> {
     }
 }
 
+/// The build id (`NT_GNU_BUILD_ID`) of a file of which these are the first bytes; empty if it has none there.
+///
+/// Linkers put its note right behind the program headers. Source: elf(5), "Notes".
+#[must_use]
+pub fn build_id(head: &[u8]) -> &[u8] {
+    let find = || {
+        let image = Image::parse(head).ok()?;
+        let notes = headers(image.headers).filter(|(kind, _)| *kind == PT_NOTE);
+        notes.filter_map(|(_, segment)| notes_in(head, segment)).find_map(build_id_among)
+    };
+    find().unwrap_or_default()
+}
+
+fn notes_in(head: &[u8], segment: Segment) -> Option<&[u8]> {
+    let start = usize::try_from(segment.offset).ok()?;
+    head.get(start..start.checked_add(usize::try_from(segment.file_size).ok()?)?)
+}
+
+fn build_id_among(mut notes: &[u8]) -> Option<&[u8]> {
+    const NAME: &[u8; 4] = b"GNU\0";
+    while notes.len() >= 12 {
+        let (name, description) = (u32_at(notes, 0) as usize, u32_at(notes, 4) as usize);
+        let (kind, rest) = (u32_at(notes, 8), &notes[12..]);
+        let after_name = rest.get(name.checked_next_multiple_of(4)?..)?;
+        if kind == NT_GNU_BUILD_ID && rest.get(..name)? == NAME {
+            return after_name.get(..description);
+        }
+        notes = after_name.get(description.checked_next_multiple_of(4)?..)?;
+    }
+    None
+}
+
 fn headers(bytes: &[u8]) -> impl Iterator<Item = (u32, Segment)> + use<'_> {
     bytes.chunks_exact(size_of::<Elf_Phdr>()).map(|header| {
         let flags = u32_at(header, 4);
@@ -222,6 +256,21 @@ mod tests {
         assert!(image.start < image.entry && image.entry < image.end);
         assert!(image.interpreter.is_some());
         assert_eq!(image.header_address, 64);
+    }
+
+    #[test]
+    fn a_build_id_is_found_where_there_is_one() {
+        let note: &[u8] = b"\x04\0\0\0\x03\0\0\0\x03\0\0\0GNU\0abc\0";
+        let other: &[u8] = b"\x04\0\0\0\x01\0\0\0\x01\0\0\0GNU\0x\0\0\0";
+        assert_eq!(build_id_among(note), Some(&b"abc"[..]));
+        assert_eq!(build_id_among(&[other, note].concat()), Some(&b"abc"[..]));
+        assert_eq!(build_id_among(other), None);
+        for cut in 0..note.len() - 1 {
+            assert_eq!(build_id_among(&note[..cut]), None, "{cut}");
+        }
+        assert_eq!(build_id_among(&[0xff; 40]), None);
+        assert_eq!(build_id(&head_of("/bin/true")).len(), 20);
+        assert_eq!(build_id(b"#!/bin/sh"), b"");
     }
 
     #[test]

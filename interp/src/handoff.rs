@@ -131,6 +131,9 @@ pub struct Welcome<'a> {
     pub filter: &'a [u8],
     /// Engine inline: where the loader opens files, in bytes behind its load bias ([`crate::site`]).
     pub site: u64,
+    /// Engine inline: the path at which the loader looks for its cache, and the file that is to be opened in its place.
+    /// Empty where there is none to be had without asking.
+    pub cache: [&'a [u8]; 2],
     /// Engine inline: where misses are told, a path or the name of an abstract socket with its leading NUL (unix(7)).
     pub door: &'a [u8],
 }
@@ -248,6 +251,8 @@ impl<'a> Answer<'a> {
                 writer.u32(welcome.supervisor_pid)?;
                 writer.bytes(welcome.filter)?;
                 writer.u64(welcome.site)?;
+                writer.bytes(welcome.cache[0])?;
+                writer.bytes(welcome.cache[1])?;
                 writer.bytes(welcome.door)?;
                 Ok(writer.length)
             }
@@ -276,6 +281,7 @@ impl<'a> Answer<'a> {
                 supervisor_pid: reader.u32()?,
                 filter: reader.bytes()?,
                 site: reader.u64()?,
+                cache: [reader.bytes()?, reader.bytes()?],
                 door: reader.bytes()?,
             }),
             REFUSAL => Self::Refusal(Refusal {
@@ -349,6 +355,7 @@ mod tests {
             supervisor_pid: 77,
             filter: &[1, 2, 3, 4, 5, 6, 7, 8],
             site: 0x20b16,
+            cache: [b"/etc/ld.so.cache", b"/home/alice/.cache/sonde/served/x.cache"],
             door: b"/run/user/1000/sonde/socket",
         })
     }

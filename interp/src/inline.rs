@@ -45,6 +45,9 @@ struct Known {
     door: Address,
     supervisor: &'static CStr,
     environment: &'static [*const c_char],
+    /// Where the loader looks for its cache, and what it is to find there; both empty if that has to be asked for.
+    loader_cache: &'static CStr,
+    served_cache: &'static CStr,
     /// See [`filters`].
     filters: Option<u32>,
     instruction: u64,
@@ -79,7 +82,8 @@ pub(crate) fn load(
     let loader = map::map_loader(file, &image, place).map_err(errno)?;
     let door = Address::of(welcome.door.iter().copied());
     let changed = door.and_then(|door| change(&image, &loader, welcome.site).map(|at| (door, at)));
-    let kept = changed.and_then(|(door, instruction)| keep(door, instruction, stack, supervisor));
+    let kept =
+        changed.and_then(|(door, instruction)| keep(door, instruction, stack, supervisor, welcome.cache));
     match kept {
         Ok(()) => Ok(loader),
         Err(errno) => {
@@ -123,27 +127,41 @@ fn change(image: &Image<'_>, loader: &Loader, at: u64) -> Result<u64, Errno> {
 }
 
 /// Copies what [`opened`] will need to pages of our own.
-fn keep(door: Address, instruction: u64, stack: &InitialStack, supervisor: &CStr) -> Result<(), Errno> {
+fn keep(
+    door: Address,
+    instruction: u64,
+    stack: &InitialStack,
+    supervisor: &CStr,
+    cache: [&[u8]; 2],
+) -> Result<(), Errno> {
+    let own = |text: &'static CStr| text.to_bytes();
+    let strings = || stack.variables().map(own).chain([supervisor.to_bytes()]).chain(cache);
     let count = stack.environment().len();
-    let own = |text: &'static CStr| -> &CStr { text };
-    let strings = || stack.variables().map(own).chain([supervisor]).map(CStr::to_bytes_with_nul);
-    let text: usize = strings().map(<[u8]>::len).sum();
-    let length = size_of::<Known>() + (count + 1) * size_of::<*const c_char>() + text;
+    let pointers_size = (count + 1 + cache.len()) * size_of::<*const c_char>();
+    let text: usize = strings().map(|string| string.len() + 1).sum();
+    let length = size_of::<Known>() + pointers_size + text;
     let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-    // SAFETY: the mapping is new, large enough for all of it, in this order and aligned so, and stays for ever.
+    // SAFETY: the mapping is new, zeroed, large enough for all of it, in this order and aligned so, and stays for ever.
     unsafe {
         let known = sys::map(0, length as u64, protection, flags, None)? as *mut Known;
         let pointers = known.add(1).cast::<*const c_char>();
-        let mut next = pointers.add(count + 1).cast::<u8>();
+        let mut next = pointers.byte_add(pointers_size).cast::<u8>();
         for (index, string) in strings().enumerate() {
             ptr::copy_nonoverlapping(string.as_ptr(), next, string.len());
             *pointers.add(index) = next.cast();
-            next = next.add(string.len());
+            next = next.add(string.len() + 1);
         }
-        let supervisor = CStr::from_ptr(*pointers.add(count));
-        let environment = slice::from_raw_parts(pointers, count);
-        let filters = if sys::is_filtered() { filters() } else { Some(0) };
-        known.write(Known { door, supervisor, environment, filters, instruction, cache: Cache::default() });
+        let string = |index: usize| CStr::from_ptr(*pointers.add(index));
+        known.write(Known {
+            door,
+            supervisor: string(count),
+            environment: slice::from_raw_parts(pointers, count),
+            loader_cache: string(count + 1),
+            served_cache: string(count + 2),
+            filters: if sys::is_filtered() { filters() } else { Some(0) },
+            instruction,
+            cache: Cache::default(),
+        });
         KNOWN.store(known, Ordering::Relaxed);
     }
     Ok(())
@@ -189,6 +207,12 @@ pub(crate) unsafe extern "C" fn opened(
 /// Something is not there, or not whole: what is to be taken for it, if anything is.
 fn missed(known: &Known, text: &CStr, on_stack: bool) -> Option<Descriptor> {
     let path = text.to_bytes();
+    if path == known.loader_cache.to_bytes()
+        && let Ok(file) = sys::open(known.served_cache)
+    {
+        known.cache.keep(&file);
+        return Some(file);
+    }
     // A filter that the program has installed allows what the program needs, and may kill it for a socket.
     if !site::is_worth_asking(path) || known.filters.is_none() || filters() != known.filters {
         return None;

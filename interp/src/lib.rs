@@ -8,6 +8,7 @@
 pub mod command;
 pub mod elf;
 pub mod handoff;
+pub mod plan;
 pub mod served;
 pub mod site;
 pub mod stack;

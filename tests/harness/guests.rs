@@ -71,10 +71,16 @@ fn text(suffix: &str, text: &str) -> tempfile::NamedTempFile {
     file
 }
 
+/// Whoever looks at the target finds it whole or not at all.
 fn cc(source: &Path, target: &Path, options: &[&str]) {
-    let status = Command::new("cc").arg("-O1").arg(source).arg("-o").arg(target).args(options).status();
+    let folder =
+        tempfile::tempdir_in(target.parent().unwrap_or(target)).unwrap_or_else(|error| panic!("{error}"));
+    let new = folder.path().join("new");
+    let status = Command::new("cc").arg("-O1").arg(source).arg("-o").arg(&new).args(options).status();
     match status {
-        Ok(status) if status.success() => {}
+        Ok(status) if status.success() => {
+            std::fs::rename(&new, target).unwrap_or_else(|error| panic!("{error}"))
+        }
         other => panic!("cc {}: {other:?}", source.display()),
     }
 }

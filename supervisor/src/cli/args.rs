@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -61,6 +62,9 @@ Exit status: 0 if there is a provider for everything that was asked for, 1 if no
     /// Manage the embedded store, for machines without Nix
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Look after what is kept of programs that were run, so that they start as fast as natively
+    #[command(subcommand)]
+    Plans(PlansCommand),
     /// Serve the tree of the process at descriptor 3 (started by the shim)
     #[command(hide = true)]
     Supervise,
@@ -222,12 +226,17 @@ Exit status: 0 if something may be provided, 1 if not.")]
     Explain(Explain),
     /// Print a policy to begin with
     #[command(after_help = "\
-Without --for, one that permits everything, with an example of each kind of rule. With it, the narrowest one
-with which the program has what it is linked against; what it asks for at run time is to be added.")]
+Without options, one that permits everything, with an example of each kind of rule. With --for, the narrowest one
+with which the program has what it is linked against; what it asks for at run time is to be added. With
+--from-plan, the narrowest one with which it has what it was given so far, that included: run it first, and
+let it do what it is to do.")]
     Init {
-        /// Permit what this program needs, and nothing else
+        /// Permit what this program is linked against, and nothing else
         #[arg(long = "for", value_name = "PROGRAM")]
         program: Option<OsString>,
+        /// Permit what this program was given when it was run (`sonde plans show`), and nothing else
+        #[arg(long, value_name = "PROGRAM", conflicts_with = "program")]
+        from_plan: Option<PathBuf>,
     },
 }
 
@@ -283,6 +292,46 @@ The caches and the keys that are trusted are those of the [store] section of /et
     },
     /// Remove what no program that was run needs
     Gc {
+        /// Only show what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlansCommand {
+    /// List them, the last used first
+    List {
+        /// For programs: an array of what is listed
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a program is given, and why
+    Show {
+        /// The program, as it was run
+        #[arg(value_name = "PROGRAM")]
+        program: PathBuf,
+        /// For programs: all that is kept
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget what is kept of programs; they are looked at again at their next start
+    Forget {
+        /// Programs, as they were run, whether they still exist or not
+        #[arg(value_name = "PROGRAM", required = true)]
+        programs: Vec<PathBuf>,
+    },
+    /// Remove what nobody needs: plans of programs that are gone or were not run for long, caches and gc roots without a plan
+    #[command(after_help = "\
+Removes nothing from the store: what has no root any more goes with the next `nix-collect-garbage`, or
+`sonde store gc`. It may run while programs run.")]
+    Gc {
+        /// Keep the plan of what was run since, such as 30d, 12h or 2weeks
+        #[arg(long, value_name = "AGE", default_value = "30d", value_parser = humantime::parse_duration)]
+        older_than: Duration,
+        /// Remove all plans, caches and roots of programs
+        #[arg(long, conflicts_with = "older_than")]
+        all: bool,
         /// Only show what would be removed
         #[arg(long)]
         dry_run: bool,

@@ -5,6 +5,7 @@ mod exit_code;
 mod find;
 mod index;
 mod logging;
+mod plans;
 mod policy;
 mod run;
 mod store;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Find(find) => find::find(&find),
         Command::Policy(command) => policy::policy(&command),
         Command::Store(command) => store::store(&command),
+        Command::Plans(command) => plans::plans(&command),
         Command::Supervise => supervise::supervise(),
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,8 +11,12 @@ use sonde_policy::{Circumstances, Package, Permitted, Policy, Request, Source, s
 
 use super::args::{Explain, PolicyCommand};
 use super::find::{Program, file_name, finding, findings};
+use super::plans::of as plans_of;
 use super::{complain, exit_code, logging};
 use crate::index::Index;
+use crate::plan::closure::Answer;
+use crate::plan::draft::Body;
+use crate::plan::shelf::Shelf;
 use crate::report::decisions::{self, Asked, Judged};
 use crate::report::find::{Finding, Found};
 use crate::rules::{self, Rules, RulesError};
@@ -28,7 +32,8 @@ pub(crate) fn policy(command: &PolicyCommand) -> ExitCode {
     let done = match command {
         PolicyCommand::Check { files } => Ok(check(files)),
         PolicyCommand::Explain(explain) => explained(explain),
-        PolicyCommand::Init { program } => init(program.as_deref()),
+        PolicyCommand::Init { from_plan: Some(program), .. } => init_from_plan(program),
+        PolicyCommand::Init { program, .. } => init(program.as_deref()),
     };
     match done {
         Ok((text, sound)) => {
@@ -162,6 +167,30 @@ fn who(program: Option<&Program>) -> sonde_policy::Program<'_> {
 /// What a program does not name it can only ask for at run time.
 fn source(program: &Program, soname: &str) -> Source {
     if program.names(soname) { Source::Needed } else { Source::Runtime }
+}
+
+/// What a program was given so far, at its start and since, under whichever environment.
+fn init_from_plan(program: &Path) -> anyhow::Result<(String, bool)> {
+    let settings = Settings::from_environment();
+    let plans = plans_of(&Shelf::of(&settings), program)?;
+    let bodies: Vec<Body> =
+        plans.iter().filter_map(|(_, kept)| Body::read(kept.as_ref()?.plan()?.body())).collect();
+    let Some(path) = bodies.first().map(|body| body.program.clone()) else {
+        anyhow::bail!("{}: its plan cannot be read; run it once more", program.display())
+    };
+    // A plan whose paths are no text is not kept.
+    let path = path.to_str().unwrap_or_default();
+    let (mut permitted, mut hosts) = (Vec::new(), Vec::new());
+    for body in &bodies {
+        for (soname, choice) in body.provided() {
+            permitted.push(Permitted { attribute: choice.attribute.clone(), soname: soname.to_owned() });
+        }
+        let excluded = body.libraries.iter().filter(|need| matches!(need.answer, Answer::Excluded(_)));
+        hosts.extend(excluded.map(|need| need.soname.clone()));
+    }
+    hosts.sort();
+    hosts.dedup();
+    Ok((starter_for(path, &permitted, &hosts), true))
 }
 
 fn init(program: Option<&OsStr>) -> anyhow::Result<(String, bool)> {

@@ -13,8 +13,9 @@ use sonde_resolve::choose::base_cache;
 use sonde_resolve::index::table::Table;
 use sonde_resolve::lists::Lists;
 
-use super::registry::write;
+use super::registry::FILE_MODE;
 use crate::sys::mapped_file::MappedFile;
+use crate::sys::whole_file::write;
 
 const MAGIC: &[u8; 8] = b"SONDEBAS";
 /// The magic and the length of what follows it, u64, little-endian.
@@ -72,7 +73,7 @@ impl Base {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&(cache.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&cache);
-        match fs::create_dir_all(&self.folder).and_then(|()| write(path, &bytes)) {
+        match fs::create_dir_all(&self.folder).and_then(|()| write(path, &bytes, FILE_MODE)) {
             Ok(()) => self.sweep(path),
             Err(error) => tracing::debug!(%error, path = %path.display(), "the common cache cannot be kept"),
         }

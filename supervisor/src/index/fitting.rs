@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use sonde_resolve::bundle::{Bundle, Files, Want, Why};
 use sonde_resolve::choose::coverage::{Coverage, Demand};
-use sonde_resolve::choose::settle::{Effort, Settled, Shelf, settle};
+use sonde_resolve::choose::settle::{Assessed, Effort, Settled, Shelf, settle};
 use sonde_resolve::choose::{Candidate, Context, Ranked, SymbolSet, newest_package, rank};
 use sonde_resolve::lists::GroupKind;
 
@@ -63,6 +63,8 @@ pub(crate) struct Fit {
     pub(crate) choice: Option<Choice>,
     /// How well it fits, if its symbols are known; of the best that was not taken when none was.
     pub(crate) coverage: Option<Coverage>,
+    /// Why it and not the next one.
+    pub(crate) reason: Option<String>,
 }
 
 /// What would be chosen by rank alone, in the order of choosing.
@@ -106,7 +108,7 @@ impl Index {
             let demand = demands.get(&soname).filter(|_| want.why == Why::Needed);
             let Some(demand) = demand else {
                 let choice = first.of(&soname).cloned();
-                fits.push(Fit { soname, choice, coverage: None });
+                fits.push(Fit { soname, choice, coverage: None, reason: None });
                 continue;
             };
             let most = left.min(MOST_FOR_ONE).min(supply.most_for_one().saturating_sub(1));
@@ -257,6 +259,7 @@ impl Index {
             soname: soname.to_owned(),
             choice: taken.and_then(|first| choice(&first.ranked.candidate.provider)),
             coverage: first.and_then(|first| first.coverage.clone()),
+            reason: taken.map(|_| reason(&settled)),
         };
         (fit, fetched)
     }
@@ -283,6 +286,21 @@ impl Index {
         members
             .filter_map(|soname| self.symbols.look(&Choice { file: folder.join(soname), ..loader.clone() }))
             .collect()
+    }
+}
+
+/// Why the first is the first.
+fn reason(settled: &Settled<'_>) -> String {
+    let Some(second) = settled.order.get(1) else { return "the only package that has it".into() };
+    let package = &second.ranked.candidate.provider.package;
+    let than = format!("{}.{}", package.attr, package.output);
+    let of = |assessed: &Assessed<'_>| assessed.coverage.as_ref().map(Coverage::share);
+    match (settled.order.first().and_then(of), of(second), second.ranked.beaten_by) {
+        (Some(first), Some(second), _) if first > second => {
+            format!("defines more of what is needed than {than}")
+        }
+        (_, _, Some(rule)) => format!("before {than}: {}", rule.reason),
+        _ => format!("as good as {than}"),
     }
 }
 

@@ -8,6 +8,7 @@
 mod base;
 pub(crate) mod fitting;
 pub(crate) mod import;
+pub(crate) mod late;
 mod lists;
 pub(crate) mod origin;
 mod packages;

@@ -5,7 +5,7 @@
 //! too. The user's folder is looked at first; of the system's, what the user has no database of the same name for.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
 use crate::settings::Settings;
+use crate::sys::whole_file::write;
 
 /// The name of the database that nobody named.
 pub(crate) const DEFAULT_NAME: &str = "default";
@@ -22,11 +23,8 @@ const ORIGIN_SUFFIX: &str = ".origin";
 const ORDER: &str = "order";
 const LOCK: &str = ".lock";
 
-/// How much is written at once, in bytes.
-const CHUNK: usize = 1 << 16;
-
 /// Everybody may read an index: root's is the whole system's.
-const FILE_MODE: u32 = 0o644;
+pub(super) const FILE_MODE: u32 = 0o644;
 
 /// One database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,10 +127,10 @@ impl Registry {
         self.create_folder().map_err(failure)?;
         let _lock = self.lock().map_err(failure)?;
         let order = placed(self.entries(), name, place);
-        write(&path, index).map_err(failure)?;
+        write(&path, index, FILE_MODE).map_err(failure)?;
         let origin_path = self.origin_path(name);
         let written = match origin {
-            Some(origin) => write(&origin_path, origin),
+            Some(origin) => write(&origin_path, origin, FILE_MODE),
             None => remove(&origin_path),
         };
         written.map_err(|source| RegistryError::File { path: origin_path, source })?;
@@ -163,7 +161,7 @@ impl Registry {
     fn write_order(&self, names: &[String]) -> Result<(), RegistryError> {
         let path = self.own.join(ORDER);
         let text = names.iter().fold(String::new(), |text, name| text + name + "\n");
-        write(&path, text.as_bytes()).map_err(|source| RegistryError::File { path, source })
+        write(&path, text.as_bytes(), FILE_MODE).map_err(|source| RegistryError::File { path, source })
     }
 
     fn create_folder(&self) -> io::Result<()> {
@@ -179,18 +177,6 @@ impl Registry {
         let file = File::options().create(true).truncate(false).write(true).open(self.own.join(LOCK))?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
     }
-}
-
-/// Writes a file that is there whole or not at all, also after a power failure.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    // One large write gets pages of 2 MiB, and a process that looks at one byte has all of them in its memory.
-    bytes.chunks(CHUNK).try_for_each(|chunk| temporary.write_all(chunk))?;
-    temporary.as_file().set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
-    File::open(folder)?.sync_all()
 }
 
 fn remove(path: &Path) -> io::Result<()> {

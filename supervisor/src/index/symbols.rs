@@ -13,10 +13,11 @@ use sonde_resolve::elf::ElfFacts;
 use sonde_resolve::elf::symbols::SymbolFacts;
 
 use super::Choice;
-use super::registry::write;
+use super::registry::FILE_MODE;
 use crate::settings::Settings;
 use crate::store::{StoreFiles, StorePath};
 use crate::sys::mapped_file::MappedFile;
+use crate::sys::whole_file::write;
 
 /// The kept symbol sets of this user.
 #[derive(Debug, Clone)]
@@ -45,8 +46,10 @@ impl Symbols {
             return None;
         }
         let set = self.read(&choice.file)?;
-        let kept =
-            place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| write(&place, &set.to_bytes()));
+        let kept = place
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| write(&place, &set.to_bytes(), FILE_MODE));
         if let Err(error) = kept {
             tracing::debug!(%error, path = %place.display(), "a symbol set cannot be kept");
         }

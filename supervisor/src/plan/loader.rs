@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use sonde_interp::elf::{HEAD, Image, PAGE};
 use sonde_interp::site;
@@ -41,10 +42,10 @@ pub(crate) struct Loader {
     pub(crate) file: File,
     /// The path that it opens as its cache; none for a loader that is not glibc's.
     pub(crate) cache_path: Option<PathBuf>,
-    /// Where it opens files, in bytes behind its load bias; none where that is not known for certain.
-    pub(crate) site: Option<u64>,
     /// Does it look at its cache before each search? glibc's does from 2.44 on; whoever does not say its version may.
     pub(crate) looks_at_cache: bool,
+    /// See [`Loader::site`].
+    site: OnceLock<Option<u64>>,
 }
 
 /// Why a file cannot serve as the loader.
@@ -68,10 +69,23 @@ impl Loader {
             return Err(LoaderError::Elf { path: path.to_owned(), reason: "too large for a loader" });
         }
         let bytes = MappedFile::open(&file).map_err(read)?;
-        let site = site_of(&image, bytes.as_ref());
         let cache_path = cache_path(bytes.as_ref());
         let looks_at_cache = glibc_version(bytes.as_ref()).is_none_or(|version| version >= LOOKS_SINCE);
-        Ok(Self { path: path.to_owned(), cache_path, site, looks_at_cache, file })
+        Ok(Self::known(path, file, cache_path, looks_at_cache))
+    }
+
+    /// One that was looked at before.
+    pub(crate) fn known(path: &Path, file: File, cache_path: Option<PathBuf>, looks_at_cache: bool) -> Self {
+        Self { path: path.to_owned(), file, cache_path, looks_at_cache, site: OnceLock::new() }
+    }
+
+    /// Where it opens files, in bytes behind its load bias; none where that is not known for certain.
+    pub(crate) fn site(&self) -> Option<u64> {
+        *self.site.get_or_init(|| {
+            let bytes = MappedFile::open(&self.file).ok()?;
+            let image = Image::parse(bytes.as_ref().get(..HEAD)?).ok()?;
+            site_of(&image, bytes.as_ref())
+        })
     }
 
     /// The folder that it searches last, and where the rest of its glibc lies.

@@ -2,7 +2,12 @@
 
 pub(crate) mod cache;
 pub(crate) mod closure;
+pub(crate) mod conditions;
+pub(crate) mod draft;
 pub(crate) mod drivers;
 pub(crate) mod folders;
 pub(crate) mod loader;
+pub(crate) mod reach;
 pub(crate) mod roots;
+pub(crate) mod shelf;
+pub(crate) mod sweep;

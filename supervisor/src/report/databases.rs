@@ -1,11 +1,10 @@
 //! What `sonde index info` prints.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::style::{Columns, bytes, number};
+use super::style::{Columns, age, bytes, number};
 use crate::index::open_table;
 use crate::index::origin::Origin;
 use crate::index::registry::{Entry, Registry};
@@ -138,7 +137,7 @@ pub(crate) fn details(databases: &[Database]) -> String {
         let systems = contents.systems.join(", ");
         line("source", &contents.source);
         line("updated from", contents.url.as_deref().unwrap_or("nowhere: it was imported from a file"));
-        line("imported", &format!("{} ago", age(contents.imported_at)));
+        line("imported", &age(contents.imported_at));
         line("systems", if systems.is_empty() { "not said" } else { &systems });
         line("size", &format!("{} ({} bytes)", bytes(contents.size), number(contents.size)));
         line("packages", &format!("{packages}, {providers} of them with libraries"));
@@ -147,29 +146,9 @@ pub(crate) fn details(databases: &[Database]) -> String {
     text
 }
 
-fn age(imported_at: u64) -> String {
-    let then = UNIX_EPOCH + Duration::from_secs(imported_at);
-    let seconds = SystemTime::now().duration_since(then).map_or(0, |age| age.as_secs());
-    let (count, unit) = match seconds {
-        ..60 => (seconds, "second"),
-        60..3600 => (seconds / 60, "minute"),
-        3600..86400 => (seconds / 3600, "hour"),
-        _ => (seconds / 86400, "day"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_age_is_told_in_its_largest_unit() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        assert_eq!(age(now - 90), "1 minute");
-        assert_eq!(age(now - 3 * 86400), "3 days");
-        assert_eq!(age(now + 100), "0 seconds", "a clock that was wrong");
-    }
 
     #[test]
     fn what_cannot_be_opened_has_a_line_all_the_same() {

@@ -7,5 +7,6 @@ pub(crate) mod errors;
 pub(crate) mod event;
 pub(crate) mod find;
 pub(crate) mod human;
+pub(crate) mod plans;
 pub(crate) mod progress;
 pub(crate) mod style;

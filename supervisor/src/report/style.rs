@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Rows of equal width.
 #[derive(Debug)]
@@ -66,6 +67,19 @@ pub(crate) fn bytes(size: u64) -> String {
     }
 }
 
+/// How long ago something was; `then` is in seconds since 1970.
+pub(crate) fn age(then: u64) -> String {
+    let then = UNIX_EPOCH + Duration::from_secs(then);
+    let seconds = SystemTime::now().duration_since(then).map_or(0, |age| age.as_secs());
+    let (count, unit) = match seconds {
+        ..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86400, "day"),
+    };
+    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}
+
 /// A number with its thousands apart.
 pub(crate) fn number(value: u64) -> String {
     let digits = value.to_string();
@@ -120,6 +134,14 @@ impl Paint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_is_told_in_its_largest_unit() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!(age(now - 90), "1 minute ago");
+        assert_eq!(age(now - 3 * 86400), "3 days ago");
+        assert_eq!(age(now + 100), "0 seconds ago", "a clock that was wrong");
+    }
 
     #[test]
     fn numbers_stand_right_and_words_left() {

@@ -2,7 +2,6 @@
 //! package's.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,6 +11,8 @@ use sonde_resolve::bundle::{Bundle, Why};
 use sonde_resolve::elf::ElfFacts;
 
 use crate::guest::remote::Thread;
+use crate::plan::draft::Body;
+use crate::plan::reach::references;
 use crate::store::{STORE, StoreFiles};
 use crate::sys::mapped_file::MappedFile;
 
@@ -27,15 +28,6 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    fn of(path: PathBuf, bundle: &Bundle) -> Self {
-        let needed = bundle.wants.iter().filter(|want| want.why == Why::Needed);
-        Self {
-            path,
-            build_id: Some(bundle.members.first().map(|one| build_id(&one.facts)).unwrap_or_default()),
-            names: needed.flat_map(|want| want.sonames.iter().cloned()).collect(),
-        }
-    }
-
     /// One that was never greeted by this process: what its own headers say.
     fn read(path: PathBuf, thread: Thread) -> Self {
         let bytes = thread.executable().and_then(|file| MappedFile::open(&file)).ok();
@@ -67,6 +59,36 @@ fn build_id(facts: &ElfFacts) -> Vec<u8> {
     facts.build_id.clone().unwrap_or_default()
 }
 
+/// What a policy wants to know of a program.
+pub(super) struct Traits {
+    build_id: Vec<u8>,
+    names: HashSet<String>,
+    /// Files of the store that it finds by its own means.
+    own: Vec<PathBuf>,
+}
+
+impl Traits {
+    /// Of a program that has been looked at.
+    pub(super) fn of_bundle(bundle: &Bundle) -> Self {
+        let needed = bundle.wants.iter().filter(|want| want.why == Why::Needed);
+        let found = bundle.wants.iter().filter_map(|want| want.found.clone());
+        Self {
+            build_id: bundle.members.first().map(|one| build_id(&one.facts)).unwrap_or_default(),
+            names: needed.flat_map(|want| want.sonames.iter().cloned()).collect(),
+            own: found.filter(|path| path.starts_with(STORE)).collect(),
+        }
+    }
+
+    /// Of one that has a plan.
+    pub(super) fn of_plan(body: &Body) -> Self {
+        Self {
+            build_id: body.build_id(),
+            names: body.libraries.iter().map(|need| need.soname.clone()).collect(),
+            own: body.own.iter().cloned().collect(),
+        }
+    }
+}
+
 /// Why a file of the store is opened, other than for its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Via {
@@ -89,8 +111,9 @@ pub(super) struct Askers {
 
 impl Askers {
     /// Takes note of a program that says hello. `executable` is what the kernel says that its process executes.
-    pub(super) fn meet(&self, path: &Path, executable: Option<&Path>, bundle: &Bundle) -> Arc<Asker> {
-        let asker = Arc::new(Asker::of(path.to_owned(), bundle));
+    pub(super) fn meet(&self, path: &Path, executable: Option<&Path>, traits: Traits) -> Arc<Asker> {
+        let Traits { build_id, names, own } = traits;
+        let asker = Arc::new(Asker { path: path.to_owned(), build_id: Some(build_id), names });
         write(&self.known).insert(path.to_owned(), asker.clone());
         if let Some(executable) = executable.filter(|executable| *executable != path) {
             let mut stand_ins = write(&self.stand_ins);
@@ -99,11 +122,15 @@ impl Askers {
                 *program = None;
             }
         }
-        let found = bundle.wants.iter().filter_map(|want| want.found.as_ref());
-        for path in found.filter(|path| path.starts_with(STORE)) {
-            write(&self.expected).entry(path.clone()).or_insert(Via::Own);
+        for path in own {
+            write(&self.expected).entry(path).or_insert(Via::Own);
         }
         asker
+    }
+
+    /// A program by its path.
+    pub(super) fn named(&self, path: &Path) -> Arc<Asker> {
+        read(&self.known).get(path).cloned().unwrap_or_default()
     }
 
     /// The program that a thread runs, by the kernel's word.
@@ -140,21 +167,10 @@ impl Askers {
             _ => Via::Dependency(library.into()),
         };
         let mut expected = write(&self.expected);
-        for path in references(library, &facts) {
+        for (_, path) in references(library, &facts) {
             expected.entry(path).or_insert_with(|| via.clone());
         }
     }
-}
-
-/// Every path at which the loader looks for what a library is linked against, as far as they lie in the store.
-fn references(library: &Path, facts: &ElfFacts) -> Vec<PathBuf> {
-    let origin = library.parent().unwrap_or(Path::new("/"));
-    let origin = origin.to_string_lossy();
-    let listed = facts.runpath.iter().chain(&facts.rpath).flat_map(|list| list.split(':'));
-    let folders = listed.map(|folder| folder.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin));
-    let folders: Vec<PathBuf> = folders.map(PathBuf::from).filter(|path| path.starts_with(STORE)).collect();
-    let needed = facts.needed.iter();
-    needed.flat_map(|soname| folders.iter().map(move |folder| folder.join(OsStr::new(soname)))).collect()
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

@@ -168,11 +168,10 @@ fn is_private(folder: &Metadata) -> bool {
 }
 
 /// Does a program mean the same by its paths, its user and its environment as this process?
-pub(super) fn is_neighbour(thread: Thread) -> bool {
+pub(super) fn is_neighbour(thread: Thread, environment: &[u8]) -> bool {
     let places = || PLACES.iter().chain(&store::DECISIVE);
     let ours: BTreeMap<&str, Vec<u8>> =
         places().filter_map(|name| Some((*name, std::env::var_os(name)?.as_bytes().to_vec()))).collect();
-    let Ok(environment) = thread.environment() else { return false };
     let theirs: BTreeMap<&str, Vec<u8>> = environment
         .split(|byte| *byte == 0)
         .filter_map(|entry| {

@@ -42,7 +42,7 @@ impl Fallback {
             built.entry(choice.object.clone()).or_default().clone()
         };
         let built = place.get_or_init(|| {
-            let root = roots.join(format!("built-{}", choice.object.base_name()));
+            let root = roots.join(crate::plan::roots::built(&choice.object));
             let object = nix.build(&choice.attribute, &choice.output, &root)?;
             let object = object.ok_or_else(|| refused("no fallback is configured".into()))?;
             Ok(Choice { object, ..choice.clone() })

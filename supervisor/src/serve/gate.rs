@@ -32,7 +32,7 @@ impl Gate for TreeGate<'_> {
 
     fn permit(&self, path: &StorePath) -> Result<(), Arc<str>> {
         let Some(policy) = &self.policy else { return Ok(()) };
-        let package = self.tree.index.package_of(path).unwrap_or_default();
+        let package = self.tree.index().package_of(path).unwrap_or_default();
         let program = self.asker.program();
         let request = Request {
             program: program.path,

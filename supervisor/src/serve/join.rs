@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use sonde_interp::handoff::{Answer, Engine as Kind, Listener, MAX_MESSAGE, Welcome};
@@ -83,7 +84,7 @@ impl Newcomer<'_> {
         // The first question may come as soon as the shim has its welcome.
         let engine = InlineEngine::new(&self.shared.callers, self.thread, None)?;
         self.welcome(Kind::Inline, None)?;
-        self.meanwhile();
+        self.tree.late_index.release();
         receive_listener(self.socket)?;
         Ok((Box::new(engine), "inline"))
     }
@@ -114,7 +115,14 @@ impl Newcomer<'_> {
     /// The loader goes with each welcome; a shim that has mapped it already closes it.
     fn welcome(&self, engine: Kind, keeper: Option<&Socket>) -> Result<(), HelloError> {
         let told = if engine == Kind::Seccomp { Told::Listener } else { Told::Tracer };
-        let filter = if engine == Kind::Inline { Vec::new() } else { self.scope().filter(told) };
+        let inline = engine == Kind::Inline;
+        let filter = if inline { Vec::new() } else { self.scope().filter(told) };
+        // The loader opens it by itself then, so it must be there.
+        let served =
+            if inline { self.tree.provisions.prepare_cache(self.program, self.provision) } else { None };
+        let cache = self.provision.loader.cache_path.as_ref().zip(served.as_ref());
+        let cache =
+            cache.map_or([&[][..]; 2], |(from, to)| [from, to].map(|path| path.as_os_str().as_bytes()));
         let welcome = Answer::Welcome(Welcome {
             loader_base: self.tree.range.start,
             engine,
@@ -122,7 +130,8 @@ impl Newcomer<'_> {
             filter_flags: self.tree.features.filter_flags(),
             supervisor_pid: self.tree.reader,
             filter: &filter,
-            site: self.provision.loader.site.unwrap_or_default(),
+            cache,
+            site: self.provision.loader.site().unwrap_or_default(),
             door: self.shared.door.as_deref().unwrap_or_default(),
         });
         let loader = self.provision.loader.file.as_fd();
@@ -133,7 +142,7 @@ impl Newcomer<'_> {
     /// What the program need not wait for, done while its shim maps the loader.
     fn meanwhile(&self) {
         self.tree.provisions.prepare_cache(self.program, self.provision);
-        self.tree.index.release();
+        self.tree.late_index.release();
     }
 
     /// What the engine is to trap.

@@ -65,7 +65,10 @@ impl Knowledge for View<'_> {
     }
 
     fn at(&self, path: &Path) -> Option<Choice> {
-        self.tree.index.at(path)
+        if self.tree.plans.settles(path) {
+            return None;
+        }
+        self.tree.index().at(path)
     }
 
     fn choose(&self, soname: &str) -> Option<Choice> {
@@ -73,18 +76,18 @@ impl Knowledge for View<'_> {
     }
 
     fn choose_by_path(&self, paths: &[String]) -> Option<Choice> {
-        self.tree.index.choose_by_path(paths)
+        self.tree.index().choose_by_path(paths)
     }
 
     fn is_served_by_the_host(&self, soname: &str) -> bool {
-        self.tree.index.is_driver(soname)
+        self.tree.index().is_driver(soname)
     }
 
     fn driver(&self, paths: &[String]) -> Option<PathBuf> {
         match paths {
             [name]
                 if !name.contains('/')
-                    && !self.tree.index.is_driver(name)
+                    && !self.tree.index().is_driver(name)
                     && !self.tree.is_left_to_the_host(name, self.thread) =>
             {
                 None

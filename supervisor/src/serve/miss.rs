@@ -11,8 +11,9 @@ use sonde_interp::handoff::{Answer, Miss, Wish};
 use tracing::debug;
 
 use super::Founded;
+use super::admission::{Guest, admit, provide_loader};
 use super::door::is_neighbour;
-use super::hello::{Greeting, Guest, HelloError, admit, found_tree, provide_loader, say};
+use super::hello::{Greeting, HelloError, found_tree, say};
 use super::shared::Shared;
 use crate::engine::InlineEngine;
 use crate::engine::inline::question;
@@ -27,7 +28,7 @@ pub(super) fn meet(
 ) -> Result<Option<Founded>, HelloError> {
     let Greeting { socket, thread, reporter, by_door, .. } = greeting;
     let knows = shared.callers.knows(thread);
-    if by_door && !knows && !is_neighbour(thread) {
+    if by_door && !knows && !is_neighbour(thread, &thread.environment().unwrap_or_default()) {
         say(&socket, Answer::Private, &[])?;
         return Err(HelloError::Stranger);
     }
@@ -37,14 +38,14 @@ pub(super) fn meet(
     // On any error from here on the question is dropped, which lets the open through.
     let Err(question) = shared.callers.pass(question) else { return Ok(None) };
     let guest = Guest::executed_by(thread, Wish::Unsaid)?;
-    let (tree, _) = found_tree(shared, &guest, reporter)?;
+    let tree = found_tree(shared, &guest, reporter)?;
     if let Some((_, loader)) = thread.mapping_at(instruction) {
         let met = provide_loader(&tree, &loader, || tree.files.open(&loader));
         if let Err(error) = met {
             debug!(%error, "a loader cannot be read");
         }
     }
-    admit(&tree, &guest, &NoProgress)?;
+    admit(&tree, &guest, &NoProgress, false)?;
     let engine = InlineEngine::new(&shared.callers, thread, Some(question))?;
     Ok(Some((tree, Box::new(engine))))
 }

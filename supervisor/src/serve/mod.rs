@@ -1,5 +1,6 @@
 //! Who is served: trees, each from its first hello to the end of its last process.
 
+mod admission;
 mod askers;
 mod door;
 mod drivers;
@@ -11,6 +12,7 @@ pub(crate) mod keeper;
 mod knowledge;
 mod miss;
 mod permission;
+mod plans;
 mod pool;
 mod provision;
 mod record;
@@ -199,6 +201,9 @@ type Founded = (Tree, Box<dyn Engine>);
 fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
     let tree = Arc::new(tree);
     let pool = pool::Pool::new(tree.clone());
+    if tree.plans.has_news() {
+        pool.submit(pool::Job::Keep);
+    }
     loop {
         match engine.next() {
             Ok(Some(notification)) => {
@@ -214,5 +219,6 @@ fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
             }
         }
     }
+    tree.plans.write(&tree);
     debug!("the tree has ended");
 }

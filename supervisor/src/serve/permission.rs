@@ -149,8 +149,8 @@ impl Tree {
         };
         let circumstances = Circumstances {
             build_id: program.build_id,
-            index: Some(self.index.database_with(choice)),
-            realised: self.realiser.is_valid(&choice.object) || self.index.is_there(&choice.object),
+            index: Some(self.index().database_with(choice)),
+            realised: self.realiser.is_valid(&choice.object) || self.index().is_there(&choice.object),
         };
         let brought_by = match via {
             // What the program names itself it asks for, whoever else does.
@@ -206,7 +206,7 @@ impl Tree {
             return None;
         }
         let via = self.permission.askers.via(path);
-        let choice = self.index.at(path).or_else(|| self.unindexed(path).filter(|_| via.is_some()))?;
+        let choice = self.index().at(path).or_else(|| self.unindexed(path).filter(|_| via.is_some()))?;
         if self.files.open(path).is_err() {
             return None;
         }
@@ -250,13 +250,13 @@ impl Tree {
         }
         // A package whose dependency is forbidden is not given another one's library in its place.
         let stands_in = !self.permission.is_forbidden_dependency(thread, soname);
-        if stands_in { self.index.choose_where(soname, &permits) } else { None }
+        if stands_in { self.index().choose_where(soname, &permits) } else { None }
     }
 
     /// Why nobody provides a soname, if that is the policy's doing.
     pub(super) fn objection_to_all(&self, soname: &str, thread: Option<Thread>) -> Option<Refusal> {
         let policy = self.permission.policy()?;
-        let chosen = self.provisions.choose(thread, soname).or_else(|| self.index.choose(soname))?;
+        let chosen = self.provisions.choose(thread, soname).or_else(|| self.index().choose(soname))?;
         let asker = self.permission.askers.of(thread);
         let refusal = self.objection(&policy, &asker, (soname, &chosen), None);
         refusal.filter(|refusal| !self.permission.only_tells(refusal))
@@ -330,15 +330,18 @@ impl Tree {
 
     /// Nothing runs without glibc, so nobody is asked about it, or about its modules.
     fn is_glibcs(&self, path: &Path, soname: &str) -> bool {
-        let object = object_of(path);
-        self.index.is_glibc(soname)
-            || self.provisions.find(|loader| object.is_some() && object_of(&loader.path) == object).is_some()
+        let object = StorePath::of_file(path);
+        self.index().is_glibc(soname)
+            || self
+                .provisions
+                .find(|loader| object.is_some() && StorePath::of_file(&loader.path) == object)
+                .is_some()
     }
 
     /// A file of the store that no index knows.
     fn unindexed(&self, path: &Path) -> Option<Choice> {
-        let object = object_of(path)?;
-        let package = self.index.package_of(&object).unwrap_or_default();
+        let object = StorePath::of_file(path)?;
+        let package = self.index().package_of(&object).unwrap_or_default();
         Some(Choice {
             object,
             file: path.to_owned(),
@@ -346,10 +349,4 @@ impl Tree {
             output: package.output.to_owned(),
         })
     }
-}
-
-/// The store object that a file lies in.
-fn object_of(path: &Path) -> Option<StorePath> {
-    let name = path.strip_prefix(STORE).ok()?.components().next()?;
-    StorePath::new(Path::new(STORE).join(name).to_str()?)
 }

@@ -25,6 +25,8 @@ pub(crate) enum Job {
     Rebuild(Box<Waiting>, StoreError),
     /// A process of the tree that has called the supervisor.
     Greet(Socket, Thread),
+    /// Plans that are to be written.
+    Keep,
 }
 
 /// The workers; started when there is something to do, since most starts need none.

@@ -8,10 +8,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tracing::warn;
 
+use super::shared::Open;
 use crate::guest::remote::Thread;
-use crate::index::{Choice, Index};
-use crate::plan::cache::ServedCache;
+use crate::index::Choice;
+use crate::index::late::LateIndex;
+use crate::plan::cache::{self, CacheSource, ServedCache};
+use crate::plan::conditions::Conditions;
 use crate::plan::loader::Loader;
+use crate::settings::Settings;
 use crate::store::StoreFiles;
 
 /// What a program is given in place of the index's own choice, by soname; nothing, where all that there is would not do.
@@ -32,16 +36,26 @@ struct Special {
 
 /// Everything that is provided to a tree.
 pub(super) struct Provisions {
-    index: Arc<Index>,
+    index: Arc<LateIndex>,
     files: Arc<StoreFiles>,
+    conditions: Arc<Conditions>,
+    /// Where caches are kept.
+    folder: PathBuf,
     all: RwLock<Vec<Arc<Provision>>>,
     /// Programs with choices of their own, by path; few have any.
     special: RwLock<HashMap<PathBuf, Arc<Special>>>,
 }
 
 impl Provisions {
-    pub(super) fn new(index: Arc<Index>, files: Arc<StoreFiles>) -> Self {
-        Self { index, files, all: RwLock::default(), special: RwLock::default() }
+    pub(super) fn of(settings: &Settings, open: &Open) -> Self {
+        Self {
+            index: open.index.clone(),
+            files: open.store.files.clone(),
+            conditions: open.conditions.clone(),
+            folder: cache::folder(settings),
+            all: RwLock::default(),
+            special: RwLock::default(),
+        }
     }
 
     /// The first loader of the tree that meets a condition.
@@ -68,8 +82,16 @@ impl Provisions {
     }
 
     /// Gives a program choices of its own.
-    pub(super) fn specialise(&self, program: &Path, provision: &Arc<Provision>, choices: Choices) {
-        let special = Special { provision: provision.clone(), choices, cache: OnceLock::new() };
+    /// `cache`: what it is served, if that is known already.
+    pub(super) fn specialise(
+        &self,
+        program: &Path,
+        provision: &Arc<Provision>,
+        choices: Choices,
+        cache: Option<ServedCache>,
+    ) {
+        let cache = cache.map_or_else(OnceLock::new, |cache| OnceLock::from(Some(cache)));
+        let special = Special { provision: provision.clone(), choices, cache };
         let mut all = self.special.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(program.to_owned(), Arc::new(special));
     }
@@ -88,7 +110,7 @@ impl Provisions {
         let special = self.special_of(thread);
         match special.as_ref().and_then(|special| special.choices.get(soname)) {
             Some(choice) => choice.clone(),
-            None => self.index.choose(soname),
+            None => self.index.get().choose(soname),
         }
     }
 
@@ -107,13 +129,25 @@ impl Provisions {
         act(self.common_cache(&provision)?).ok()
     }
 
-    /// Builds a program's cache ahead of its first use.
-    pub(super) fn prepare_cache(&self, program: &Path, provision: &Provision) {
+    /// Builds a program's cache ahead of its first use; returns where it is, if it is on disk already.
+    pub(super) fn prepare_cache(&self, program: &Path, provision: &Provision) -> Option<PathBuf> {
         let special = self.special.read().unwrap_or_else(PoisonError::into_inner).get(program).cloned();
+        let place = |cache: &ServedCache| cache.place().map(Path::to_owned);
         match special {
-            Some(special) => self.special_cache(&special).is_some(),
-            None => self.common_cache(provision).is_some(),
-        };
+            Some(special) => self.special_cache(&special).and_then(place),
+            None => self.common_cache(provision).and_then(place),
+        }
+    }
+
+    /// Sees to it that a program's cache is on disk; returns where.
+    pub(super) fn keep_cache(&self, program: &Path, loader: &Path) -> io::Result<PathBuf> {
+        let none = || io::Error::other("there is none");
+        let special = self.special.read().unwrap_or_else(PoisonError::into_inner).get(program).cloned();
+        if let Some(special) = special {
+            return self.special_cache(&special).ok_or_else(none)?.keep().map(Path::to_owned);
+        }
+        let provision = self.find(|one| one.path == loader).ok_or_else(none)?;
+        self.common_cache(&provision).ok_or_else(none)?.keep().map(Path::to_owned)
     }
 
     fn special_of(&self, thread: Option<Thread>) -> Option<Arc<Special>> {
@@ -122,6 +156,12 @@ impl Provisions {
             return None;
         }
         all.get(&thread?.executable_path().ok()?).cloned()
+    }
+
+    /// What is served under a loader, if it is known already.
+    pub(super) fn preset(&self, provision: &Provision, cache: ServedCache) {
+        // Unless somebody has made it: it is the same.
+        let _ = provision.cache.set(Some(cache));
     }
 
     fn common_cache<'p>(&self, provision: &'p Provision) -> Option<&'p ServedCache> {
@@ -133,7 +173,13 @@ impl Provisions {
     }
 
     fn build_cache(&self, loader: &Loader, choices: &Choices) -> Option<ServedCache> {
-        let built = ServedCache::build(&self.index, &self.files, loader, choices);
+        let source = CacheSource {
+            index: &self.index,
+            store: &self.files,
+            conditions: &self.conditions,
+            folder: &self.folder,
+        };
+        let built = ServedCache::of(&source, loader, choices);
         built.inspect_err(|error| warn!(%error, "no served cache")).ok()
     }
 }

@@ -1,13 +1,13 @@
-//! What all trees of one supervisor share: where things lie, what the kernel can do, and the index, which is opened anew
-//! when it has changed.
+//! What all trees of one supervisor share: where things lie, what the kernel can do, store and index, which are opened
+//! anew when what they depend on has changed.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::engine::inline::Callers;
-use crate::index::{Index, IndexError};
+use crate::index::late::LateIndex;
+use crate::plan::conditions::{self, Conditions};
 use crate::settings::Settings;
 use crate::store::{self, OpenError, StoreInUse};
 use crate::sys::features::Features;
@@ -34,24 +34,22 @@ pub(super) struct Shared {
     open: Mutex<Option<Open>>,
 }
 
-/// What was opened, and from what.
+/// What was opened, and under which conditions.
 #[derive(Clone)]
-struct Open {
-    stamp: Stamp,
-    store: Arc<StoreInUse>,
-    index: Arc<Index>,
+pub(super) struct Open {
+    pub(super) conditions: Arc<Conditions>,
+    pub(super) store: Arc<StoreInUse>,
+    pub(super) index: Arc<LateIndex>,
+    pub(super) engine: EngineConfig,
 }
 
-/// A file or folder by its inode and the time of its last change, in nanoseconds; nothing, if it does not exist.
-type Stamp = Vec<(PathBuf, Option<(u64, u64, i64, i64)>)>;
-
-/// Why neither index nor store can be used.
+/// Why a tree cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SharedError {
     #[error(transparent)]
-    Index(#[from] IndexError),
-    #[error(transparent)]
     Store(#[from] OpenError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 impl Shared {
@@ -60,30 +58,22 @@ impl Shared {
         Self { settings, orders, features, reader, door, callers, open: Mutex::default() }
     }
 
-    /// Store and index, as they are now.
-    pub(super) fn open(&self) -> Result<(Arc<StoreInUse>, Arc<Index>), SharedError> {
+    /// Store, index and configuration, as they are now.
+    pub(super) fn open(&self) -> Result<Open, SharedError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // Looked at before they are read: what changes meanwhile is noticed by the next one.
-        let stamp = stamp(&self.settings);
-        if let Some(open) = open.as_ref().filter(|open| open.stamp == stamp) {
-            return Ok((open.store.clone(), open.index.clone()));
+        let conditions = conditions::now(&self.settings);
+        if let Some(open) = open.as_ref().filter(|open| *open.conditions == conditions) {
+            return Ok(open.clone());
         }
         let store = Arc::new(store::open(&self.settings)?);
-        let index = Arc::new(Index::open(&self.settings, store.files.clone())?);
-        *open = Some(Open { stamp, store: store.clone(), index: index.clone() });
-        Ok((store, index))
+        let now = Open {
+            conditions: Arc::new(conditions),
+            index: Arc::new(LateIndex::new(&self.settings, store.files.clone())),
+            engine: EngineConfig::load(&self.settings)?,
+            store,
+        };
+        *open = Some(now.clone());
+        Ok(now)
     }
-}
-
-/// Indexes are replaced by rename, which changes their folder; configuration may be written in place.
-fn stamp(settings: &Settings) -> Stamp {
-    let files = ["config.toml", "lists.toml", "policy.toml"];
-    let configuration = settings.configuration.iter().flat_map(|folder| files.map(|file| folder.join(file)));
-    let all = settings.index_folders.iter().cloned().chain(configuration);
-    all.map(|path| {
-        let data = fs::metadata(&path).ok();
-        let data = data.map(|data| (data.dev(), data.ino(), data.ctime(), data.ctime_nsec()));
-        (path, data)
-    })
-    .collect()
 }

@@ -72,7 +72,7 @@ impl<'t> TreeSupply<'t> {
 
 impl Supply for TreeSupply<'_> {
     fn has(&self, object: &StorePath) -> bool {
-        self.tree.realiser.is_valid(object) || self.tree.index.is_there(object)
+        self.tree.realiser.is_valid(object) || self.tree.index().is_there(object)
     }
 
     fn supply(&mut self, wanted: &[(&str, Choice)]) {

@@ -10,20 +10,23 @@ use std::time::Instant;
 use sonde_resolve::ldcache;
 use tracing::{debug, warn};
 
+use super::admission;
 use super::fallback::Fallback;
 use super::gate::TreeGate;
-use super::hello;
 use super::keeper::Custody;
 use super::knowledge::View;
 use super::permission::Permission;
+use super::plans::Plans;
 use super::pool::{Job, Pool};
 use super::provision::{Provision, Provisions};
 use super::record::{Record, Special};
 use super::shared::{Shared, SharedError};
 use super::strangers::{Caller, Strangers};
 use super::witness::Witness;
+use crate::engine::choose::EngineConfig;
 use crate::guest::notification::{Call, Notification};
 use crate::guest::remote::{Address, Thread};
+use crate::index::late::LateIndex;
 use crate::index::{Choice, Index};
 use crate::pipeline::{Step, decide};
 use crate::plan::cache::ServedCache;
@@ -51,7 +54,7 @@ pub(super) struct Waiting {
 }
 
 pub(crate) struct Tree {
-    pub(super) index: Arc<Index>,
+    pub(super) late_index: Arc<LateIndex>,
     pub(super) files: Arc<StoreFiles>,
     pub(super) permission: Permission,
     pub(super) features: Features,
@@ -67,6 +70,8 @@ pub(crate) struct Tree {
     /// The first program's path, for reports.
     pub(super) program: PathBuf,
     pub(super) provisions: Provisions,
+    pub(super) plans: Plans,
+    pub(super) engine: EngineConfig,
     /// Folders that are in a search path of a program of the tree, or have been searched.
     searched: RwLock<HashSet<PathBuf>>,
     strangers: Strangers,
@@ -83,11 +88,13 @@ impl Tree {
         reporter: Reporter,
         program: PathBuf,
     ) -> Result<Self, SharedError> {
-        let (store, index) = shared.open()?;
-        let files = store.files.clone();
+        let open = shared.open()?;
+        let (store, files) = (open.store.clone(), open.store.files.clone());
         Ok(Self {
-            provisions: Provisions::new(index.clone(), files.clone()),
-            index,
+            provisions: Provisions::of(&shared.settings, &open),
+            plans: Plans::of(shared, &open),
+            late_index: open.index,
+            engine: open.engine,
             permission: Permission::of(shared),
             features: shared.features,
             reader: shared.reader,
@@ -105,6 +112,11 @@ impl Tree {
         })
     }
 
+    /// The index, which is opened when it is first asked for.
+    pub(super) fn index(&self) -> &Index {
+        self.late_index.get()
+    }
+
     /// Takes up a tree that a worker has left: the loaders are those that it had met.
     pub(super) fn restore(&self, record: Record) {
         for path in record.loaders {
@@ -120,7 +132,7 @@ impl Tree {
         }
         for Special { program, loader, choices } in record.special {
             if let Some(provision) = self.provisions.find(|one| one.path == loader) {
-                self.provisions.specialise(&program, &provision, choices);
+                self.provisions.specialise(&program, &provision, choices, None);
             }
         }
     }
@@ -145,13 +157,22 @@ impl Tree {
     }
 
     /// Remembers a program's needs, search paths and choices.
-    pub(super) fn learn(&self, program: &Path, closure: Closure, provision: &Arc<Provision>) {
+    /// `cache`: what it is served, if that is known already.
+    pub(super) fn learn(
+        &self,
+        program: &Path,
+        closure: Closure,
+        provision: &Arc<Provision>,
+        cache: Option<ServedCache>,
+    ) {
         self.witness.learn(&closure);
         let mut searched = self.searched.write().unwrap_or_else(PoisonError::into_inner);
         searched.extend(closure.searched);
         drop(searched);
         if !closure.choices.is_empty() {
-            self.provisions.specialise(program, provision, closure.choices);
+            self.provisions.specialise(program, provision, closure.choices, cache);
+        } else if let Some(cache) = cache {
+            self.provisions.preset(provision, cache);
         }
         if let Some(custody) = self.custody.get() {
             custody.update(&self.record());
@@ -166,7 +187,7 @@ impl Tree {
     /// Does the served cache know this soname?
     pub(super) fn is_served(&self, soname: &str) -> bool {
         let names = || {
-            let cache = self.index.base_cache().and_then(|cache| ldcache::parse(cache).ok());
+            let cache = self.index().base_cache().and_then(|cache| ldcache::parse(cache).ok());
             cache.unwrap_or_default().into_iter().map(|entry| entry.soname).collect()
         };
         self.served.get_or_init(names).contains(soname)
@@ -219,7 +240,7 @@ impl Tree {
             Caller::Loader => true,
             Caller::Other => false,
             Caller::NewLoader(path) => {
-                let met = hello::provide_loader(self, &path, || self.files.open(&path));
+                let met = admission::provide_loader(self, &path, || self.files.open(&path));
                 met.inspect_err(|error| debug!(%error, "a loader cannot be read")).is_ok()
             }
         }
@@ -229,7 +250,7 @@ impl Tree {
     pub(super) fn work(&self, job: Job) {
         match job {
             Job::Greet(socket, thread) => {
-                if let Err(error) = hello::greet_member(self, &socket, thread) {
+                if let Err(error) = super::hello::greet_member(self, &socket, thread) {
                     debug!(%error, "a process of the tree could not be greeted");
                 }
             }
@@ -242,8 +263,12 @@ impl Tree {
                         _ => self.provide(waiting, &result, true),
                     }
                 }
+                if self.plans.has_news() {
+                    self.plans.write(self);
+                }
             }
             Job::Rebuild(waiting, error) => self.rebuild(*waiting, &error),
+            Job::Keep => self.plans.write(self),
         }
     }
 
@@ -271,7 +296,7 @@ impl Tree {
                     return notification.not_there();
                 }
                 self.go_on(notification, &path);
-                self.witness.found(&path, thread, since, &self.index);
+                self.witness.found(&path, thread, since, &self.late_index);
             }
             Step::ServeCache => match self.provisions.with_cache(thread, &path, ServedCache::open) {
                 Some(cache) => notification.return_descriptor(cache.as_fd()),
@@ -285,7 +310,12 @@ impl Tree {
                     Some(refusal) => {
                         self.forbid(&soname, thread, since, &refusal);
                     }
-                    None => self.witness.missing(&soname, thread, since),
+                    None => {
+                        self.witness.missing(&soname, thread, since);
+                        if let Some(program) = self.program_of(thread) {
+                            self.plans.learn_absence(&program, &soname);
+                        }
+                    }
                 }
                 notification.let_through();
             }
@@ -344,20 +374,33 @@ impl Tree {
                     self.forbid(&load.soname, load.thread, load.since, &refusal);
                     return notification.not_there();
                 }
-                self.provide(Waiting { notification, load }, &Ok(()), true);
+                self.give(Waiting { notification, load }, &Ok(()), true);
             }
             Err(second) => {
                 warn!(package = %load.choice.attribute, error = %second, "cannot be built either");
                 let both = StoreError::Refused(format!("{error}; and the fallback: {second}"));
-                self.provide(Waiting { notification, load }, &Err(both), true);
+                self.give(Waiting { notification, load }, &Err(both), true);
             }
         }
     }
 
-    /// Answers a load whose package is there now, or cannot be had. `fetched`: it was not there when the load began.
-    ///
-    /// What is to be told is told first: with the answer the program goes on, and may be the last of its tree.
+    /// Answers a load whose package is there now, or cannot be had, and remembers it for the next start. `fetched`: it was
+    /// not there when the load began.
     fn provide(&self, waiting: Waiting, result: &Result<(), StoreError>, fetched: bool) {
+        let Wanted { soname, choice, thread, .. } = &waiting.load;
+        if let (Ok(()), Some(program)) = (result, self.program_of(*thread)) {
+            self.plans.learn(&program, soname, choice);
+        }
+        self.give(waiting, result, fetched);
+    }
+
+    /// The program that a thread runs.
+    fn program_of(&self, thread: Option<Thread>) -> Option<PathBuf> {
+        thread?.executable_path().ok()
+    }
+
+    /// What is to be told is told first: with the answer the program goes on, and may be the last of its tree.
+    fn give(&self, waiting: Waiting, result: &Result<(), StoreError>, fetched: bool) {
         let Waiting { notification, load } = waiting;
         if let Err(error) = result {
             self.witness.failed(&load, error);

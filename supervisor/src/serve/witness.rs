@@ -17,7 +17,7 @@ use tracing::warn;
 use super::permission::Refusal;
 use super::tree::Wanted;
 use crate::guest::remote::Thread;
-use crate::index::Index;
+use crate::index::late::LateIndex;
 use crate::plan::closure::{Answer, Closure};
 use crate::report::errors;
 use crate::report::event::{How, Load, Reporter};
@@ -173,7 +173,7 @@ impl Witness {
     }
 
     /// A file that the loader opens by itself; worth a report if it is a library of the store.
-    pub(super) fn found(&self, path: &Path, thread: Option<Thread>, since: Instant, index: &Index) {
+    pub(super) fn found(&self, path: &Path, thread: Option<Thread>, since: Instant, index: &LateIndex) {
         if !self.reporter.is_heard() || !path.starts_with("/nix/store") || self.store.open(path).is_err() {
             return;
         }
@@ -187,7 +187,7 @@ impl Witness {
             process: thread.map_or(0, process_of),
             soname: soname.to_owned(),
             needed_by,
-            package: index.at(path).map(|choice| format!("{}.{}", choice.attribute, choice.output)),
+            package: index.get().at(path).map(|choice| format!("{}.{}", choice.attribute, choice.output)),
             path: Some(path.to_owned()),
             how: if by_runpath { How::Runpath } else { How::ServedCache },
             took: since.elapsed(),

@@ -1,6 +1,7 @@
 //! Store paths (Nix manual, "Store Path": `/nix/store/<32 characters of base 32>-<name>`).
 
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,12 @@ impl StorePath {
         let name_ok = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._?=".contains(&byte);
         (hash_ok && !rest.is_empty() && rest.len() <= 211 && rest.bytes().all(name_ok))
             .then(|| Self(path.to_owned()))
+    }
+
+    /// The object that a file of the store lies in.
+    pub(crate) fn of_file(path: &Path) -> Option<Self> {
+        let name = path.strip_prefix(STORE).ok()?.components().next()?;
+        Self::new(Path::new(STORE).join(name).to_str()?)
     }
 
     pub(crate) fn as_str(&self) -> &str {

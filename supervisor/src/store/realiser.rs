@@ -61,6 +61,11 @@ impl<W> Realiser<W> {
         &self.roots
     }
 
+    /// The store.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
     /// Is the path known to be valid?
     pub(crate) fn is_valid(&self, path: &StorePath) -> bool {
         matches!(self.states().get(path), Some(State::Valid))
@@ -133,6 +138,17 @@ impl<W> Realiser<W> {
             }
         }
         failed
+    }
+
+    /// Realises paths that have been valid, and whose roots have not kept them.
+    pub(crate) fn realise_again(
+        &self,
+        paths: &[StorePath],
+        progress: &dyn Progress,
+        gate: &dyn Gate,
+    ) -> Vec<(StorePath, StoreError)> {
+        self.states().retain(|path, _| !paths.contains(path));
+        self.run_all(paths, progress, gate)
     }
 
     /// What could not be had is asked for again: whatever was against it has changed.

@@ -17,3 +17,4 @@ pub(crate) mod scm_rights;
 pub(crate) mod seccomp_notify;
 pub(crate) mod signals;
 pub(crate) mod spawn;
+pub(crate) mod whole_file;

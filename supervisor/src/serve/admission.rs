@@ -1,0 +1,229 @@
+//! Whether a program may start, and with what: by its plan, where there is one that still holds, or else by looking at the
+//! program, choosing, and having everything realised.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sonde_interp::handoff::{Hello, Wish};
+use sonde_interp::plan::{BUILT_BY_NIX, LOOKS_AT_CACHE};
+use sonde_resolve::bundle::Bundle;
+use tracing::debug;
+
+use super::askers::Traits;
+use super::gate::TreeGate;
+use super::hello::HelloError;
+use super::plans::{Made, Turn};
+use super::provision::Provision;
+use super::supply::TreeSupply;
+use super::tree::Tree;
+use crate::guest::remote::{GuestRoot, Thread};
+use crate::plan::cache::ServedCache;
+use crate::plan::closure::{GuestFiles, resolve};
+use crate::plan::draft::Body;
+use crate::plan::loader::{Loader, LoaderError};
+use crate::plan::shelf::{Kept, path_of};
+use crate::store::{Progress, StorePath};
+use crate::sys::mapped_file::MappedFile;
+
+/// A program that said hello.
+pub(super) struct Guest {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    /// What the kernel says that its process executes.
+    pub(super) executable: Option<PathBuf>,
+    pub(super) wish: Wish,
+    pub(super) root: GuestRoot,
+    /// As execve(2) was given it, each variable with a NUL behind it.
+    pub(super) environment: Vec<u8>,
+}
+
+impl Guest {
+    /// The program of a hello, and what came with that.
+    pub(super) fn of(
+        hello: &Hello<'_>,
+        descriptors: Vec<OwnedFd>,
+        thread: Thread,
+    ) -> Result<Self, HelloError> {
+        debug!(program = %String::from_utf8_lossy(hello.program), direct = hello.direct, "hello");
+        // What the kernel executed, or, where the shim maps the program itself, what it sent.
+        let Some(file) = descriptors.into_iter().next().filter(|_| hello.direct) else {
+            return Self::executed_by(thread, hello.wish);
+        };
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        Self::new(path, file.into(), thread.executable_path().ok(), thread, hello.wish)
+    }
+
+    /// The program that the kernel has executed.
+    pub(super) fn executed_by(thread: Thread, wish: Wish) -> Result<Self, HelloError> {
+        Self::new(thread.executable_path()?, thread.executable()?, None, thread, wish)
+    }
+
+    fn new(
+        path: PathBuf,
+        file: File,
+        executable: Option<PathBuf>,
+        thread: Thread,
+        wish: Wish,
+    ) -> Result<Self, HelloError> {
+        let root = thread.root().or_else(|_| GuestRoot::own())?;
+        let environment = thread.environment().unwrap_or_default();
+        Ok(Self { path, file, executable, wish, root, environment })
+    }
+
+    /// One of its environment variables.
+    pub(super) fn variable(&self, name: &str) -> Option<&[u8]> {
+        let entries = self.environment.split(|byte| *byte == 0);
+        entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).next()
+    }
+}
+
+/// A program that may start.
+pub(super) struct Admitted {
+    pub(super) provision: Arc<Provision>,
+    pub(super) built_by_nix: bool,
+}
+
+/// Admits a program. `may_wait`: if another start of the same program is being worked out, this one waits for its plan.
+pub(super) fn admit(
+    tree: &Tree,
+    guest: &Guest,
+    progress: &dyn Progress,
+    may_wait: bool,
+) -> Result<Admitted, HelloError> {
+    let Some(key) = tree.plans.key_of(guest) else { return admit_anew(tree, guest, progress, None) };
+    let by_plan = || {
+        let kept = tree.plans.find(key, guest, &tree.files)?;
+        admit_by_plan(tree, guest, (key, kept), progress)
+    };
+    if let Some(admitted) = by_plan() {
+        return Ok(admitted);
+    }
+    let turn = Turn::take(&tree.plans.roots_of(&guest.path), may_wait);
+    if turn.as_ref().is_some_and(Turn::has_waited)
+        && let Some(admitted) = by_plan()
+    {
+        return Ok(admitted);
+    }
+    admit_anew(tree, guest, progress, turn.map(|turn| (key, turn)))
+}
+
+/// As the plan says; what of it has been collected as garbage is realised again. `None` if that cannot be done.
+fn admit_by_plan(
+    tree: &Tree,
+    guest: &Guest,
+    (key, kept): (u64, Kept),
+    progress: &dyn Progress,
+) -> Option<Admitted> {
+    let plan = kept.plan()?;
+    let cache = ServedCache::kept(path_of(plan.served_cache()))?;
+    let body = Body::read(plan.body())?;
+    let traits = Traits::of_plan(&body);
+    let asker = tree.permission.askers.meet(&guest.path, guest.executable.as_deref(), traits);
+    let objects = plan.objects().filter_map(|object| StorePath::new(object.to_str().ok()?));
+    let gone: Vec<_> = objects.filter(|object| !tree.files.is_complete(object)).collect();
+    if !gone.is_empty() {
+        let gate = TreeGate::new(tree, asker, tree.permission.policy());
+        if !tree.realiser.realise_again(&gone, progress, &gate).is_empty() {
+            return None;
+        }
+    }
+    let path = path_of(plan.loader());
+    let provision = match tree.provisions.find(|loader| loader.path == path) {
+        Some(there) => there,
+        None => {
+            let looks_at_cache = plan.flags() & LOOKS_AT_CACHE != 0;
+            let cache_path = Some(plan.loader_cache()).filter(|path| !path.is_empty());
+            let cache_path = cache_path.map(|path| path_of(path).to_owned());
+            let file = tree.files.open(path).ok()?;
+            tree.provisions.add(Loader::known(path, file, cache_path, looks_at_cache))
+        }
+    };
+    tree.learn(&guest.path, body.closure(), &provision, Some(cache));
+    let built_by_nix = plan.flags() & BUILT_BY_NIX != 0;
+    tree.plans.start_by(key, &guest.path, kept);
+    debug!(program = %guest.path.display(), "starts by its plan");
+    Some(Admitted { provision, built_by_nix })
+}
+
+/// Chooses the loader and everything that the program is known to need, and has it realised.
+fn admit_anew(
+    tree: &Tree,
+    guest: &Guest,
+    progress: &dyn Progress,
+    turn: Option<(u64, Turn)>,
+) -> Result<Admitted, HelloError> {
+    debug!(program = %guest.path.display(), "starts anew");
+    tree.plans.meet(None);
+    // Mapped although it is foreign: whoever can truncate it while it starts ends the supervision of nothing but its
+    // own tree.
+    let bytes = MappedFile::open(&guest.file)
+        .map_err(|source| HelloError::Program { path: guest.path.clone(), source })?;
+    let library_path = guest.variable("LD_LIBRARY_PATH").and_then(|value| std::str::from_utf8(value).ok());
+    let files = GuestFiles(&guest.root);
+    let bundle = Bundle::read(&guest.path, bytes.as_ref(), library_path, &files)
+        .map_err(|source| HelloError::Elf { path: guest.path.clone(), source })?;
+    let index = tree.late_index.open().map_err(HelloError::Index)?;
+    let own = own_loader(tree, guest, &bundle)?;
+    let built_by_nix = own.is_some();
+    let foreign = if own.is_none() { Some(index.loader().ok_or(HelloError::NoLoader)?) } else { None };
+    let first = foreign.iter().map(|choice| choice.object.clone()).collect();
+    let traits = Traits::of_bundle(&bundle);
+    let asker = tree.permission.askers.meet(&guest.path, guest.executable.as_deref(), traits);
+    let mut supply = TreeSupply::new(tree, asker, first, progress);
+    let closure = resolve(&bundle, &files, index, &mut supply);
+    let failed = supply.finish();
+    let is_whole = failed.is_empty();
+    let provision = match (own, foreign) {
+        (Some(own), _) => own,
+        (None, Some(choice)) => {
+            let failed = failed.into_iter().find(|(object, _)| *object == choice.object);
+            let choice = match failed {
+                Some((_, error)) if tree.fallback.helps(&error) => tree
+                    .build(&choice)
+                    .map_err(|source| HelloError::LoaderStore { path: choice.file, source })?,
+                Some((_, source)) => return Err(HelloError::LoaderStore { path: choice.file, source }),
+                None => choice,
+            };
+            provide_loader(tree, &choice.file, || tree.files.open(&choice.file))?
+        }
+        (None, None) => return Err(HelloError::NoLoader),
+    };
+    // What could not be had may be had next time.
+    if let Some((key, turn)) = turn.filter(|_| is_whole) {
+        let (bundle, closure, loader) = (&bundle, &closure, &provision.loader);
+        let made = Made { bundle, closure, loader, built_by_nix, elsewhere: tree.files.are_elsewhere() };
+        tree.plans.begin(key, turn, guest, &made);
+    }
+    tree.learn(&guest.path, closure, &provision, None);
+    Ok(Admitted { provision, built_by_nix })
+}
+
+/// A program built by Nix names a loader in the store: it runs under that one.
+fn own_loader(tree: &Tree, guest: &Guest, bundle: &Bundle) -> Result<Option<Arc<Provision>>, HelloError> {
+    let interpreter = bundle.members.first().and_then(|program| program.facts.interp.as_deref());
+    let interpreter = interpreter.map(Path::new);
+    let Some(path) = interpreter.filter(|path| path.starts_with("/nix/store")) else { return Ok(None) };
+    let open = || tree.files.open_elsewhere(path).map_or_else(|| guest.root.open(path), Ok);
+    if guest.root.contains(path) || tree.files.stat_elsewhere(path).is_some() {
+        return provide_loader(tree, path, open).map(Some);
+    }
+    Ok(None)
+}
+
+/// Makes a loader one of the tree's.
+pub(super) fn provide_loader(
+    tree: &Tree,
+    path: &Path,
+    open: impl FnOnce() -> io::Result<File>,
+) -> Result<Arc<Provision>, HelloError> {
+    // Where it really lies: a link's folder is not where the rest of glibc is.
+    let path = tree.files.real_path(path);
+    if let Some(there) = tree.provisions.find(|loader| loader.path == path) {
+        return Ok(there);
+    }
+    let file = open().map_err(|source| LoaderError::Read { path: path.clone(), source })?;
+    Ok(tree.provisions.add(Loader::new(&path, file)?))
+}
