@@ -1,6 +1,8 @@
 //! The engine inline takes nothing away: privileges, filters, debuggers (`engines`, `trees` and `loading` have what holds
 //! for every engine). Where it would have to, it stands back.
 
+use std::time::{Duration, Instant};
+
 use sonde_world::RootBuilder;
 
 use crate::harness::{EVERYBODY, Engine, Outcome, Who, fixture, run};
@@ -90,6 +92,34 @@ fn a_thread_needs_two_kibibytes_more_of_its_stack() {
     let least = least.unwrap_or_else(|| panic!("not even natively"));
     // Stacks come in whole pages.
     assert!(opens_on(&root, least + PAGE), "{least} bytes are enough natively");
+}
+
+#[test]
+fn from_its_second_start_on_a_program_needs_nobody() {
+    const CURL: &str = "/opt/programs/curl/usr/bin/curl";
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let root = inline(root);
+        let start = |root: &RootBuilder| run(root.command(CURL).arg("--version"));
+        assert!(start(&root).stdout.starts_with("curl 7."));
+        // The plan is written beside the program, or after it.
+        let started = Instant::now();
+        let alone = root.clone().env("SONDE_SUPERVISOR", "/no/supervisor");
+        let outcome = loop {
+            let outcome = start(&alone);
+            if outcome.succeeded() || started.elapsed() > Duration::from_secs(60) {
+                break outcome;
+            }
+        };
+        assert!(outcome.stdout.starts_with("curl 7.") && outcome.stderr.is_empty(), "{who:?}: {outcome}");
+
+        // What decides has changed, so somebody is asked again.
+        let touched = run(root.command("/bin/sh").args(["-c", "touch ~/.cache/sonde/index"]));
+        assert!(touched.succeeded(), "{touched}");
+        let outcome = start(&alone);
+        assert!(outcome.stderr.contains("no supervisor at /no/supervisor"), "{who:?}: {outcome}");
+        assert!(start(&root).stdout.starts_with("curl 7."));
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use linux_raw_sys::general::{
     AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_ACCMODE, O_CLOEXEC, O_RDONLY, PROT_EXEC, PROT_READ, PROT_WRITE,
 };
 use sonde_interp::elf::{Image, PAGE};
-use sonde_interp::handoff::{Answer, MAX_VERDICT, Miss, Welcome};
+use sonde_interp::handoff::{Answer, MAX_VERDICT, Miss};
 use sonde_interp::served::Served;
 use sonde_interp::site;
 use sonde_interp::stack::InitialStack;
@@ -40,9 +40,19 @@ const WHOLE: u64 = 1;
 /// Paths that are put together on the stack lie this close above its end, in bytes; see `Thread::has_on_stack`.
 const NEAR_STACK: usize = 16 << 10;
 
+/// What is to be changed in a loader, and for what.
+pub(crate) struct Change<'a> {
+    /// See [`Welcome::site`](sonde_interp::handoff::Welcome).
+    pub(crate) site: u64,
+    /// Where the loader looks for its cache, and what it is to find there.
+    pub(crate) cache: [&'a [u8]; 2],
+    /// Where to ask; nowhere means that a supervisor is started for each question.
+    pub(crate) door: Option<Address>,
+}
+
 /// What is known from the start, because it cannot be found out later: the program may have changed its environment.
 struct Known {
-    door: Address,
+    door: Option<Address>,
     supervisor: &'static CStr,
     environment: &'static [*const c_char],
     /// Where the loader looks for its cache, and what it is to find there; both empty if that has to be asked for.
@@ -68,7 +78,7 @@ static KNOWN: AtomicPtr<Known> = AtomicPtr::new(ptr::null_mut());
 /// Maps a loader and changes it. On any error it is as if nothing had been done.
 pub(crate) fn load(
     file: &Descriptor,
-    welcome: &Welcome<'_>,
+    wanted: &Change<'_>,
     stack: &InitialStack,
     supervisor: &CStr,
 ) -> Result<Loader, Errno> {
@@ -80,10 +90,8 @@ pub(crate) fn load(
     let image = head.image().map_err(errno)?;
     let place = Place::Near((crate::own_base() as u64).saturating_sub(BELOW));
     let loader = map::map_loader(file, &image, place).map_err(errno)?;
-    let door = Address::of(welcome.door.iter().copied());
-    let changed = door.and_then(|door| change(&image, &loader, welcome.site).map(|at| (door, at)));
-    let kept =
-        changed.and_then(|(door, instruction)| keep(door, instruction, stack, supervisor, welcome.cache));
+    let kept = change(&image, &loader, wanted.site)
+        .and_then(|instruction| keep(wanted, instruction, stack, supervisor));
     match kept {
         Ok(()) => Ok(loader),
         Err(errno) => {
@@ -127,13 +135,8 @@ fn change(image: &Image<'_>, loader: &Loader, at: u64) -> Result<u64, Errno> {
 }
 
 /// Copies what [`opened`] will need to pages of our own.
-fn keep(
-    door: Address,
-    instruction: u64,
-    stack: &InitialStack,
-    supervisor: &CStr,
-    cache: [&[u8]; 2],
-) -> Result<(), Errno> {
+fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor: &CStr) -> Result<(), Errno> {
+    let Change { cache, door, .. } = *wanted;
     let own = |text: &'static CStr| text.to_bytes();
     let strings = || stack.variables().map(own).chain([supervisor.to_bytes()]).chain(cache);
     let count = stack.environment().len();
@@ -276,7 +279,7 @@ fn ask(known: &Known, miss: &Miss<'_>) -> Option<Verdict> {
     let head = miss.head().ok()?;
     let mut may_share = true;
     for _ in 0..ATTEMPTS {
-        let shared = if may_share { sys::connect(&known.door).ok() } else { None };
+        let shared = if may_share { known.door.and_then(|door| sys::connect(&door).ok()) } else { None };
         may_share = shared.is_some();
         let socket = match shared {
             Some(socket) => socket,

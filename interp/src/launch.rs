@@ -16,7 +16,8 @@ use crate::inline;
 use crate::map::{self, Head, Loader, Place};
 use crate::say::{complain, describe};
 use crate::supervisor::{self, Mailbox, Wanted, nul_terminated};
-use crate::sys::{self, Descriptor, Errno, NullTerminated, Received};
+use crate::sys::{self, Address, Descriptor, Errno, NullTerminated, Received};
+use crate::warm;
 
 /// As a shell reports a command that was not found, and one that could not be run (POSIX, 2.8.2).
 const NOT_FOUND: i32 = 127;
@@ -142,6 +143,12 @@ fn supervised(
         return fallback(stack, path, None);
     }
     let supervisor = supervisor::path(stack, wanted.asked);
+    if wish == Wish::Unsaid
+        && wanted.may_ask_nobody()
+        && let Some(loader) = warm::start(stack, file, supervisor)
+    {
+        return loader;
+    }
     let trouble = |errno| fallback(stack, path, Some((supervisor, errno)));
     let mut gone = EPROTO;
     for _ in 0..ATTEMPTS {
@@ -190,7 +197,10 @@ fn join_inline(
     welcome: &Welcome<'_>,
     loader: &Descriptor,
 ) -> Result<Loader, Errno> {
-    let loaded = inline::load(loader, welcome, stack, supervisor);
+    let loaded = Address::of(welcome.door.iter().copied()).and_then(|door| {
+        let wanted = inline::Change { site: welcome.site, cache: welcome.cache, door: Some(door) };
+        inline::load(loader, &wanted, stack, supervisor)
+    });
     let errno = match loaded {
         Ok(loader) => {
             sys::permit_reader(welcome.supervisor_pid);

@@ -11,6 +11,7 @@ mod relocate;
 mod say;
 mod supervisor;
 mod sys;
+mod warm;
 
 use linux_raw_sys::elf::Elf_Dyn;
 use sonde_interp::stack::InitialStack;

@@ -54,6 +54,13 @@ pub(crate) struct Wanted<'a> {
     pub(crate) offline: bool,
 }
 
+impl Wanted<'_> {
+    /// Does the command line leave it open whether there is a supervisor at all?
+    pub(crate) fn may_ask_nobody(&self) -> bool {
+        !self.offline && !matches!(self.asked, Supervisor::Socket(_))
+    }
+}
+
 /// A way to a supervisor.
 pub(crate) struct Connection {
     pub(crate) socket: Descriptor,
@@ -71,7 +78,7 @@ pub(crate) fn connect(stack: &InitialStack, wanted: Wanted<'_>) -> Result<Connec
         let inherited = Descriptor::inherited(number);
         return sys::duplicate_above(&inherited, 0).map(only);
     }
-    match sys::open_at(CALL_DIRFD, CALL_PATH, O_RDONLY | O_CLOEXEC) {
+    match call() {
         Ok(socket) => return Ok(only(socket)),
         Err(OFFER_ERRNO) => return offer().map(only),
         // EBADF is the kernel's own answer: this process is in no tree. ENOSYS: the tree's supervisor is gone
@@ -82,12 +89,26 @@ pub(crate) fn connect(stack: &InitialStack, wanted: Wanted<'_>) -> Result<Connec
         // This *is* a supervisor, or one of its helpers, that needs an interpreter.
         return Err(EBADF);
     }
-    let door = stack.variable("XDG_RUNTIME_DIR").filter(|_| shared && !offline);
-    let door = door.and_then(|folder| Address::inside(folder, DOOR).ok());
+    let door = users_door(stack).filter(|_| shared && !offline);
     match door.and_then(|door| sys::connect(&door).ok()) {
         Some(socket) => Ok(Connection { socket, shared: true }),
         None => start(stack.environment(), path(stack, asked), offline).map(only),
     }
+}
+
+/// Calls the supervisor of the tree that this process belongs to.
+fn call() -> Result<Descriptor, Errno> {
+    sys::open_at(CALL_DIRFD, CALL_PATH, O_RDONLY | O_CLOEXEC)
+}
+
+/// Does this process belong to nobody's tree? `EBADF` is the kernel's own answer.
+pub(crate) fn is_alone() -> bool {
+    matches!(call(), Err(EBADF))
+}
+
+/// The user's door.
+pub(crate) fn users_door(stack: &InitialStack) -> Option<Address> {
+    stack.variable("XDG_RUNTIME_DIR").and_then(|folder| Address::inside(folder, DOOR).ok())
 }
 
 /// Calls the supervisor where it cannot give us a socket, but can take one of ours.

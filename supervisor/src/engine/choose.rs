@@ -70,6 +70,11 @@ impl EngineConfig {
         Ok(config)
     }
 
+    /// Is it the engine inline that the configuration names?
+    pub(crate) fn wants_inline(&self) -> bool {
+        self.kind == Wish::Only(Engine::Inline)
+    }
+
     fn merge(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let syntax =
             |error: toml::de::Error| ConfigError::Syntax { path: path.to_owned(), reason: error.to_string() };

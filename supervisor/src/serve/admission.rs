@@ -194,11 +194,25 @@ fn admit_anew(
     // What could not be had may be had next time.
     if let Some((key, turn)) = turn.filter(|_| is_whole) {
         let (bundle, closure, loader) = (&bundle, &closure, &provision.loader);
-        let made = Made { bundle, closure, loader, built_by_nix, elsewhere: tree.files.are_elsewhere() };
+        let inline = tree.engine.wants_inline() && obstacle_to_inline(tree, loader).is_none();
+        let elsewhere = tree.files.are_elsewhere();
+        let made = Made { bundle, closure, loader, built_by_nix, elsewhere, inline };
         tree.plans.begin(key, turn, guest, &made);
     }
     tree.learn(&guest.path, closure, &provision, None);
     Ok(Admitted { provision, built_by_nix })
+}
+
+/// Why a program cannot have the engine inline, which sees nothing of what the loader can open, at this start and the next;
+/// nothing, if it can.
+pub(super) fn obstacle_to_inline(tree: &Tree, loader: &Loader) -> Option<&'static str> {
+    let obstacles = [
+        (tree.permission.policy().is_some(), "the policy is to be asked at every open"),
+        (tree.files.are_elsewhere(), "the store lies elsewhere than its paths say"),
+        (loader.looks_at_cache, "the loader looks at its cache, which is no file"),
+        (loader.site().is_none(), "where the loader opens files is not known"),
+    ];
+    obstacles.into_iter().find_map(|(stands, words)| stands.then_some(words))
 }
 
 /// A program built by Nix names a loader in the store: it runs under that one.

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tracing::info;
 
 use super::Founded;
-use super::admission::{Admitted, Guest, admit};
+use super::admission::{Admitted, Guest, admit, obstacle_to_inline};
 use super::door::{is_neighbour, is_ourselves};
 use super::join::{Newcomer, receive_listener};
 use super::keeper::Line;
@@ -131,7 +131,7 @@ impl Greeting<'_> {
             Ok((tree, admitted))
         });
         let (tree, Admitted { provision, built_by_nix }) = tree.or_else(|error| refuse(socket, error))?;
-        let obstacle = obstacle_to_inline(shared, &tree, &provision.loader);
+        let obstacle = obstacle_now(shared, &tree, &provision.loader);
         let attempts = tree.engine.attempts(guest.wish, tree.features, obstacle);
         let attempts = tree.permission.permitted(attempts);
         let attempts = attempts.map_err(HelloError::Engine).or_else(|error| refuse(socket, error))?;
@@ -188,21 +188,15 @@ pub(super) fn receive<'b>(
     Ok(socket.receive(buffer)?)
 }
 
-/// Why a program cannot have the engine inline, which sees nothing of what the loader can open, and whose tree is one
-/// process; nothing, if it can.
-fn obstacle_to_inline(shared: &Shared, tree: &Tree, loader: &Loader) -> Option<&'static str> {
-    let obstacles = [
-        (shared.door.is_none(), "a trace wants to see every open"),
-        (
-            shared.orders != Orders::default() || shared.settings.offline,
-            "its children would not know of what the command line says",
-        ),
-        (tree.permission.policy().is_some(), "the policy is to be asked at every open"),
-        (tree.files.are_elsewhere(), "the store lies elsewhere than its paths say"),
-        (loader.looks_at_cache, "the loader looks at its cache, which is no file"),
-        (loader.site().is_none(), "where the loader opens files is not known"),
-    ];
-    obstacles.into_iter().find_map(|(stands, words)| stands.then_some(words))
+/// Why this start cannot have the engine inline, whose tree is one process; nothing, if it can.
+fn obstacle_now(shared: &Shared, tree: &Tree, loader: &Loader) -> Option<&'static str> {
+    if shared.door.is_none() {
+        return Some("a trace wants to see every open");
+    }
+    if shared.orders != Orders::default() || shared.settings.offline {
+        return Some("its children would not know of what the command line says");
+    }
+    obstacle_to_inline(tree, loader)
 }
 
 pub(super) fn found_tree(shared: &Shared, guest: &Guest, reporter: Reporter) -> Result<Tree, HelloError> {
