@@ -4,6 +4,7 @@
   lib,
   stdenv,
   rustPlatform,
+  installShellFiles,
   libseccomp,
   # What the shim runs a program under when there is no supervisor, and a setuid program always.
   loader ? stdenv.cc.bintools.dynamicLinker,
@@ -40,6 +41,7 @@ rustPlatform.buildRustPackage {
   # The shim has a lock of its own, of which this one knows every entry (tests/nixos_module.rs).
   cargoLock.lockFile = ../Cargo.lock;
 
+  nativeBuildInputs = [ installShellFiles ];
   buildInputs = [ libseccomp ];
 
   env = {
@@ -61,6 +63,19 @@ rustPlatform.buildRustPackage {
 
   postInstall = ''
     install -D -m 755 target/shim/x86_64-unknown-linux-gnu/release/sonde-interp -t $out/libexec/sonde
+  ''
+  # Both are printed by the command itself, which must run for that.
+  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    $out/bin/sonde man man
+    installManPage man/*.1
+    installShellCompletion --cmd sonde \
+      --bash <($out/bin/sonde completions bash) \
+      --fish <($out/bin/sonde completions fish) \
+      --zsh <($out/bin/sonde completions zsh)
+    # Where installShellCompletion of newer nixpkgs puts them, too.
+    mkdir -p $out/share/nushell/vendor/autoload $out/share/elvish/lib
+    $out/bin/sonde completions nushell > $out/share/nushell/vendor/autoload/sonde.nu
+    $out/bin/sonde completions elvish > $out/share/elvish/lib/sonde.elv
   '';
 
   # `make test` tests what is built, in a world that is not to be had in a sandbox.

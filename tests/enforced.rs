@@ -261,6 +261,46 @@ fn downloads_are_limited_and_offline_there_are_none() {
 }
 
 #[test]
+fn downloads_are_counted_from_start_to_start() {
+    let guest = fixture().guest("load");
+    for (kind, (_state, root)) in [
+        ("nix", fixture().cold(Who::Alice)),
+        ("embedded", fixture().embedded(Who::Alice, &fixture().server.url())),
+    ] {
+        let total = |limit: &str| format!("{HEAD}[limits]\ndownload-total = {limit}\n");
+        let ruled = Ruled::by(&total("'1 GB'"), &format!("total-{kind}"), root);
+        let shell = |script: &str| run(ruled.root.command("/bin/sh").args(["-c", script])).stdout;
+        assert!(ruled.run(&guest, &["here", "libexpat.so.1"]).succeeded());
+        let counted = shell("cat ~/.local/state/sonde/downloaded");
+        let bytes: u64 = counted.split(' ').next().unwrap().parse().unwrap();
+        assert!(bytes > 1000, "{kind}: {counted}");
+        // A start by itself would be allowed as much.
+        ruled.change(&total(&bytes.to_string()));
+        let refused = ruled.trace(&guest, &["here", "libexpat.so.1", LIBRARY]);
+        assert!(refused.stdout.contains("libexpat.so.1: map /nix/store/"), "{kind}: {refused}");
+        assert!(refused.stdout.contains(&format!("{LIBRARY}: {LIBRARY}: {GONE}")), "{kind}: {refused}");
+        for words in [
+            format!("policy.toml:4: download-total = {bytes}; "),
+            " were downloaded in 1 day; `rm /home/alice/.local/state/sonde/downloaded` begins".to_owned(),
+        ] {
+            assert!(refused.stderr.contains(&words), "{kind}, {words}: {refused}");
+        }
+        assert!(!ruled.has("-libpng"), "{kind}");
+        assert_eq!(
+            shell("cat ~/.local/state/sonde/downloaded"),
+            counted,
+            "{kind}: what is refused is not counted"
+        );
+        let explained = run(ruled.root.command(SONDE).args(["policy", "explain", LIBRARY]));
+        assert!(explained.stdout.contains("are downloaded in total: /guests/enforced-total-"), "{explained}");
+        assert!(explained.stdout.contains(" were downloaded in 1 day; `rm /"), "{explained}");
+        shell("rm ~/.local/state/sonde/downloaded");
+        ruled.change(&total("'1 GB'"));
+        assert!(ruled.run(&guest, &["here", LIBRARY]).stdout.contains(": map /nix/store/"));
+    }
+}
+
+#[test]
 fn the_hosts_drivers_are_kept_back_as_well() {
     let guest = fixture().guest("load");
     let drivers = fixture().guests().join("enforced-drivers/lib");

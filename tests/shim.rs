@@ -22,7 +22,9 @@ fn version_and_help_are_printed_on_standard_output() {
     let root = fixture().root(Who::Alice);
     for path in [SHIM, LOADER] {
         let version = run(root.command(path).arg("--version"));
-        assert_eq!(version.stdout, format!("sonde-interp {}\n", env!("CARGO_PKG_VERSION")), "{version}");
+        let lines: Vec<&str> = version.stdout.lines().collect();
+        assert_eq!(lines[0], concat!("sonde-interp ", env!("CARGO_PKG_VERSION")), "{version}");
+        assert!(lines[1].starts_with("supervisor /") && lines[2].starts_with("loader /"), "{version}");
         let help = run(root.command(path).arg("--help"));
         assert!(help.succeeded() && help.stdout.contains("Usage: sonde-interp"), "{help}");
     }

@@ -3,6 +3,7 @@
 mod limits;
 mod middle;
 mod network;
+mod policy;
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sonde_world::{Program, RootBuilder};
 
-use crate::harness::{Conversation, EVERY_ENGINE, EVERYBODY, Who, fixture, proves, run};
+use crate::harness::{Conversation, EVERY_ENGINE, EVERYBODY, SONDE, Who, fixture, proves, run};
 
 /// Processes of Sonde in a program's mount namespace.
 #[derive(Debug, Default)]
@@ -205,4 +205,62 @@ fn a_folder_that_others_may_enter_is_no_door() {
                   /opt/programs/hello/usr/bin/hello && ls /tmp/open/sonde";
     let outcome = run(root.command("/bin/sh").args(["-c", script]));
     assert_eq!(outcome.stdout, "Hello, world!\n", "{outcome}");
+}
+
+/// A shell in whose runtime folder something listens as a service manager does, and starts a supervisor when somebody
+/// comes; the supervisor stays the shell's child.
+fn shell_with_a_service(root: &RootBuilder, runtime: &str) -> Conversation {
+    let activate = fixture().compile("activate", "activate", &["-static"]);
+    let script = format!(
+        "mkdir -m 700 {runtime} {runtime}/sonde; {activate} {runtime}/sonde/socket {SONDE} sonde supervise & \
+         while read c; do eval \"$c\"; done"
+    );
+    let root = root.clone().env("XDG_RUNTIME_DIR", runtime);
+    let mut shell = Conversation::with(root.command("/bin/sh").args(["-c", &script]));
+    assert_eq!(shell.hear().trim(), "ready");
+    shell
+}
+
+#[test]
+fn a_service_manager_may_hold_the_door() {
+    const HELLO: &str = "/opt/programs/hello/usr/bin/hello";
+    for who in EVERYBODY {
+        let runtime = format!("/tmp/service-{who:?}");
+        let root = fixture().root(who);
+        assert_eq!(run(&mut root.command(HELLO)).stdout, "Hello, world!\n"); // its loader is there
+        let mut shell = shell_with_a_service(&root, &runtime);
+        // Nobody was started yet; a supervisor of a program's own does not take the place.
+        assert_eq!(shell.ask(&format!("{SONDE} run --offline {HELLO}")).trim(), "Hello, world!");
+        for _ in 0..3 {
+            assert_eq!(shell.ask(HELLO).trim(), "Hello, world!");
+        }
+        let Supervisors { keepers, .. } = Supervisors::beside(shell.pid());
+        let services = keepers.iter().filter(|keeper| parent(**keeper) == Some(shell.pid())).count();
+        assert_eq!(services, 1, "{keepers:?}");
+        assert_eq!(shell.ask(&format!("echo $(ls {runtime}/sonde)")).trim(), "lock socket");
+        // When nobody is left it leaves, and the socket with the service manager.
+        let started = Instant::now();
+        while !Supervisors::beside(shell.pid()).keepers.is_empty() {
+            assert!(started.elapsed() < Duration::from_secs(100), "{:?}", Supervisors::beside(shell.pid()));
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(shell.ask(&format!("test -S {runtime}/sonde/socket && echo there")).trim(), "there");
+    }
+}
+
+#[test]
+fn what_is_passed_and_is_no_door_is_refused() {
+    let root = fixture().root(Who::Alice);
+    let cases =
+        [("1", "0</dev/null 3</dev/null", "sonde: "), ("2", "3</dev/null", "sonde: 2 sockets were passed")];
+    for (count, files, words) in cases {
+        let script = format!("export LISTEN_PID=$$ LISTEN_FDS={count}; exec {SONDE} supervise {files}");
+        let outcome = run(root.command("/bin/sh").args(["-c", &script]));
+        assert_eq!(outcome.code(), Some(1), "{outcome}");
+        assert!(outcome.stderr.starts_with(words) && outcome.stderr.lines().count() == 1, "{outcome}");
+    }
+    // Another process's variables are none of ours.
+    let script = format!("LISTEN_PID=1 LISTEN_FDS=1 {SONDE} supervise 3<&-");
+    let outcome = run(root.command("/bin/sh").args(["-c", &script]));
+    assert!(outcome.stderr.contains("is started by the shim"), "{outcome}");
 }

@@ -3,6 +3,7 @@
 //! - `programs`: foreign programs that nobody here built run, and do not without Sonde
 //! - `identity`: a program cannot tell that it was not started natively
 //! - `loading`: `dlopen`, from threads, forked children, under signals, by absolute path
+//! - `book`: what the pages for users show is what is seen
 //! - `children`: fork, vfork and exec of foreign, Nix-built and missing programs
 //! - `containers`: sandboxes inside of a tree and around one
 //! - `nix_built`: programs that were built by Nix, and their children, load foreign libraries
@@ -16,7 +17,11 @@
 //! - `search`: what a program brings along comes before what a package has
 //! - `shim`: the shim as a command, and without a supervisor
 //! - `filters`: programs that use seccomp themselves
+//! - `log`: nothing unless it is asked for, and never in a program's way
 //! - `find`: who has a library, who would be chosen, and why
+//! - `plan`: where a program's libraries would come from, and fetching them ahead
+//! - `doctor`: whatever keeps programs from running is found, with a way out
+//! - `help`: help, manual pages and completions agree, and bash understands them
 //! - `policy`: whether a policy is sound, what it decides and why, and whose file is believed
 //! - `enforced`: what the policy forbids is not provided, in whichever way
 //! - `index`: importing, fetching, ordering and removing databases
@@ -32,8 +37,10 @@
 
 mod harness;
 
+mod book;
 mod children;
 mod containers;
+mod doctor;
 mod embedded;
 mod ends;
 mod enforced;
@@ -41,13 +48,16 @@ mod engines;
 mod faults;
 mod filters;
 mod find;
+mod help;
 mod identity;
 mod index;
 mod inline;
 mod loading;
+mod log;
 mod mount;
 mod nix_built;
 mod nixos_module;
+mod plan;
 mod plans;
 mod policy;
 mod programs;

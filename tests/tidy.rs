@@ -29,7 +29,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 }
 
 fn all() -> Vec<(String, String)> {
-    ["policy", "resolve", "interp", "supervisor", "tests"].into_iter().flat_map(sources).collect()
+    ["policy", "resolve", "interp", "supervisor", "tests", "fuzz"].into_iter().flat_map(sources).collect()
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn dependencies_point_one_way() {
     // Nobody names what stands behind it.
     let order = [
         "sys", "settings", "rules", "guest", "store", "index", "report", "plan", "pipeline", "engine",
-        "serve", "cli",
+        "serve", "doctor", "cli",
     ];
     for (index, room) in order.iter().enumerate() {
         for (name, text) in sources("supervisor/src") {

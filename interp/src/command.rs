@@ -7,6 +7,18 @@ use core::ffi::CStr;
 
 use crate::handoff::Wish;
 
+/// What `--version` prints: the release, and what was compiled in. It stands in the file as it is written here, so that
+/// `sonde doctor` can read it in a shim that it does not run.
+pub const VERSION: &str = concat!(
+    "sonde-interp ",
+    env!("CARGO_PKG_VERSION"),
+    "\nsupervisor ",
+    env!("SONDE_DEFAULT_SUPERVISOR"),
+    "\nloader ",
+    env!("SONDE_DEFAULT_LOADER"),
+    "\n"
+);
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 Sonde's ELF interpreter: stands at /lib64/ld-linux-x86-64.so.2 and starts foreign programs with
@@ -21,7 +33,7 @@ Options:
       --engine ENGINE       auto, seccomp, ptrace or inline, instead of what the
                             configuration says
       --offline             fetch nothing
-      --version             print the version
+      --version             print the version, and what is compiled in
       --help                print this help
 
 Environment (ignored in setuid programs):

@@ -7,7 +7,7 @@ use core::ffi::CStr;
 
 use linux_raw_sys::auxvec::{AT_BASE, AT_EXECFN, AT_SECURE};
 use linux_raw_sys::errno::{EACCES, ECONNRESET, ENOENT, ENOEXEC, ENOTCONN, EPIPE, EPROTO};
-use sonde_interp::command::{Command, HELP, Supervisor};
+use sonde_interp::command::{Command, HELP, Supervisor, VERSION};
 use sonde_interp::handoff::{Answer, Engine, Welcome, Wish};
 use sonde_interp::stack::InitialStack;
 
@@ -65,7 +65,7 @@ fn run_as_command(stack: &mut InitialStack) -> Loader {
             (program, skip, Wanted { asked, shared: true, offline }, wish)
         }
         Command::Version => {
-            sys::write(1, concat!("sonde-interp ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+            sys::write(1, VERSION.as_bytes());
             sys::exit(0)
         }
         Command::Help => {

@@ -86,6 +86,7 @@ let
       };
     };
 
+    optionalString = condition: text: if condition then text else "";
     importTOML = file: builtins.fromTOML (builtins.readFile file);
     licenses.mit.spdxId = "MIT";
 
@@ -254,7 +255,11 @@ let
 
   pkgs = {
     inherit lib;
-    stdenv.cc.bintools.dynamicLinker = "/nix/store/00000000000000000000000000000000-glibc-0/lib/ld-linux-x86-64.so.2";
+    stdenv = {
+      cc.bintools.dynamicLinker = "/nix/store/00000000000000000000000000000000-glibc-0/lib/ld-linux-x86-64.so.2";
+      buildPlatform.canExecute = _platform: true;
+      hostPlatform = { };
+    };
     rustPlatform.buildRustPackage = package;
     mkShell = named "shell";
     runCommand =
@@ -278,6 +283,7 @@ let
       [
         "cargo-deny"
         "clippy"
+        "installShellFiles"
         "libseccomp"
         "nixfmt-tree"
         "rustfmt"

@@ -1,7 +1,7 @@
 //! Patterns, compiled once: of a hundred thousand the few are found that match a name, whether they are plain words or
 //! globs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use globset::{Candidate, Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -48,12 +48,24 @@ pub(crate) fn compile(pattern: &str, names: Names) -> Result<Glob, String> {
         .map_err(|error| error.kind().to_string())
 }
 
+/// Whose a pattern is. Nearly always there is one, so that a list of many names is found in one piece of memory.
+#[derive(Debug, Clone)]
+struct Owners {
+    first: usize,
+    more: Vec<usize>,
+}
+
+/// Owners by what they ask for.
+type Map = HashMap<Box<[u8]>, Owners>;
+
 /// Patterns of many owners, to be asked all at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Patterns {
-    words: HashMap<Box<[u8]>, Vec<usize>>,
+    words: Map,
     /// `/opt/vendor/**`, the commonest glob of paths, without its end.
-    folders: HashMap<Box<[u8]>, Vec<usize>>,
+    folders: Map,
+    /// How long folders are: only paths with a `/` there can lie in one.
+    folder_lengths: BTreeSet<usize>,
     globs: GlobSet,
     /// Whose the glob of an index is.
     owners: Vec<usize>,
@@ -63,8 +75,8 @@ pub(crate) struct Patterns {
 #[derive(Debug)]
 pub(crate) struct Collector {
     names: Names,
-    words: HashMap<Box<[u8]>, Vec<usize>>,
-    folders: HashMap<Box<[u8]>, Vec<usize>>,
+    words: Map,
+    folders: Map,
     globs: GlobSetBuilder,
     owners: Vec<usize>,
 }
@@ -85,20 +97,28 @@ impl Collector {
         let folder =
             pattern.strip_suffix("/**").filter(|folder| self.names == Names::Paths && !is_glob(folder));
         if let Some(folder) = folder {
-            self.folders.entry(folder.as_bytes().into()).or_default().push(owner);
+            add(&mut self.folders, folder, owner);
         } else if is_glob(pattern) {
             self.globs.add(compile(pattern, self.names)?);
             self.owners.push(owner);
         } else {
-            self.words.entry(pattern.as_bytes().into()).or_default().push(owner);
+            add(&mut self.words, pattern, owner);
         }
         Ok(())
     }
 
     pub(crate) fn finish(self) -> Result<Patterns, String> {
         let globs = self.globs.build().map_err(|error| error.kind().to_string())?;
-        Ok(Patterns { words: self.words, folders: self.folders, globs, owners: self.owners })
+        let folder_lengths = self.folders.keys().map(|folder| folder.len()).collect();
+        let Self { words, folders, owners, .. } = self;
+        Ok(Patterns { words, folders, folder_lengths, globs, owners })
     }
+}
+
+fn add(map: &mut Map, pattern: &str, owner: usize) {
+    map.entry(pattern.as_bytes().into())
+        .and_modify(|owners| owners.more.push(owner))
+        .or_insert_with(|| Owners { first: owner, more: Vec::new() });
 }
 
 impl Patterns {
@@ -112,8 +132,10 @@ impl Patterns {
     /// Adds the owner of each pattern that matches a name, once.
     pub(crate) fn owners_of(&self, name: &[u8], owners: &mut Vec<usize>) {
         let before = owners.len();
-        owners.extend(self.words.get(name).into_iter().flatten());
-        owners.extend(self.folders_above(name).flatten());
+        for found in self.words.get(name).into_iter().chain(self.folders_above(name)) {
+            owners.push(found.first);
+            owners.extend(&found.more);
+        }
         if !self.globs.is_empty() {
             let mut matching = Vec::new();
             self.globs.matches_candidate_into(&Candidate::from_bytes(name), &mut matching);
@@ -133,10 +155,9 @@ impl Patterns {
     }
 
     /// The owners of each folder that a path lies in.
-    fn folders_above(&self, path: &[u8]) -> impl Iterator<Item = &Vec<usize>> {
-        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        let folders = slashes.take_while(|_| !self.folders.is_empty());
-        folders.filter_map(|(at, _)| self.folders.get(path.get(..at)?))
+    fn folders_above(&self, path: &[u8]) -> impl Iterator<Item = &Owners> {
+        let slashes = self.folder_lengths.iter().filter(|at| path.get(**at) == Some(&b'/'));
+        slashes.filter_map(|at| self.folders.get(path.get(..*at)?))
     }
 
     /// Does any of them match a name?

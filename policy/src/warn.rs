@@ -108,9 +108,11 @@ impl<'r> Deny<'r> {
     fn of(rule: &'r Rule) -> Option<Self> {
         let unconditional = rule.conditions.version.is_none() && rule.conditions.except.is_none();
         let denies = matches!(rule.effect, Effect::Deny | Effect::HostOnly);
-        let compiled = patterns(&rule.conditions)
-            .map(|(some, names)| Patterns::of(names, some.as_ref()?.iter().map(String::as_str)).ok());
-        (denies && unconditional).then_some(Self { rule, patterns: compiled })
+        (denies && unconditional).then(|| Self {
+            rule,
+            patterns: patterns(&rule.conditions)
+                .map(|(some, names)| Patterns::of(names, some.as_ref()?.iter().map(String::as_str)).ok()),
+        })
     }
 
     /// Is everything forbidden that meets these conditions?

@@ -9,6 +9,10 @@ use sonde_policy::{Circumstances, Decision, Package, Policy, Request, Source};
 /// An example: its text, and the rows of the table that follows it.
 type Example<'d> = (&'d str, Vec<Vec<&'d str>>);
 
+fn document() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md")).unwrap()
+}
+
 fn examples(document: &str) -> Vec<Example<'_>> {
     let blocks = document.split("```toml\n").skip(1).map(|rest| rest.split_once("```\n").unwrap());
     blocks
@@ -26,8 +30,7 @@ fn cells(row: &str) -> Vec<&str> {
 
 #[test]
 fn every_example_decides_what_its_table_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md");
-    let document = fs::read_to_string(path).unwrap();
+    let document = document();
     let mut asked = 0;
     for (text, rows) in examples(&document) {
         let (policy, warnings) =
@@ -53,4 +56,27 @@ fn every_example_decides_what_its_table_says() {
         }
     }
     assert!(asked >= 15, "{asked}");
+}
+
+#[test]
+fn the_users_example_takes_from_the_machines_and_adds_nothing() {
+    let document = document();
+    let (_, section) = document.split_once("## A machine and its user").unwrap();
+    let [(machine, _), (user, _)] = examples(section)[..] else { panic!("{section}") };
+    let read = |name, text| Policy::parse(name, text).unwrap_or_else(|errors| panic!("{}", errors[0])).0;
+    let both = read("machine", machine).narrowed_by(read("user", user));
+    for (attribute, soname, refused) in [
+        ("zlib", "libz.so.1", None),
+        ("curl", "libcurl.so.4", Some("user:4: deny soname")),
+        ("ffmpeg", "libavcodec.so.60", Some("machine:2: default = \"deny\"")),
+    ] {
+        let package = Package { attribute, output: "out", store_path: "/nix/store/x" };
+        let request =
+            Request { program: b"/opt/app/app", soname: soname.as_bytes(), package, source: Source::Needed };
+        match (both.decide(&request), refused) {
+            (Decision::Provide, None) => {}
+            (Decision::Refuse { rule }, Some(line)) => assert!(rule.starts_with(line), "{rule}"),
+            (decision, _) => panic!("{attribute}: {decision:?}"),
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! Sonde runs foreign ELF programs on NixOS: it provides, at the moment of the failing open, the libraries that their
 //! loader does not find.
 //!
-//! `docs/architecture.md` is the map. Dependencies point one way: `cli → serve → engine → pipeline → {plan, store,
+//! `docs/architecture.md` is the map. Dependencies point one way: `cli → doctor → serve → engine → pipeline → {plan, store,
 //! report} → guest → rules → sys`. The binary is the only user of this library, and [`main`] its only door.
 
 mod cli;
+mod doctor;
 mod engine;
 mod guest;
 mod index;

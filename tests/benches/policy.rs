@@ -38,11 +38,13 @@ fn main() -> Result<()> {
     let (rules, list) = (many_rules(), long_list(&packages));
     let small = starter().replace("\n#[", "\n[").replace("\n#", "\n");
     let small = small.lines().filter(|line| !line.starts_with(' ')).collect::<Vec<_>>().join("\n");
-    let texts: [(&str, Vec<&str>); 4] = [
+    let each: Vec<String> = (0..3).map(|file| hundred_thousand_rules(&packages, file)).collect();
+    let texts: [(&str, Vec<&str>); 5] = [
         ("a few rules of each kind", vec![&small]),
         ("1,000 rules with globs, 100 sections", vec![&rules]),
         ("a list of 100,000 attributes", vec![&list]),
         ("all three, as files of one policy", vec![&small, &rules, &list]),
+        ("three files of 100,000 rules each", each.iter().map(String::as_str).collect()),
     ];
     println!("{}\n", circumstances());
     let policies = texts.iter().map(|(_, texts)| read(texts)).collect::<Result<Vec<_>>>()?;
@@ -108,6 +110,16 @@ fn long_list(packages: &[Made]) -> String {
     let more: Vec<String> = (0..PACKAGES - names.len()).map(|at| format!("'more.package{at}'")).collect();
     let names = [names, more].concat().join(", ");
     format!("version = 1\ndefault = 'deny'\n[[package]]\nrule = 'allow'\nattribute = [{names}]\n")
+}
+
+/// A rule about each of as many packages as there are; a third of those that are asked about.
+fn hundred_thousand_rules(packages: &[Made], file: usize) -> String {
+    let mut text = HEAD.to_owned();
+    for (at, made) in packages.iter().enumerate() {
+        let attribute = if at % 3 == file { &made.attribute } else { &format!("file{file}.package{at}") };
+        let _ = write!(text, "[[package]]\nrule = 'deny'\nattribute = '{attribute}'\nversion = '<3'\n");
+    }
+    text
 }
 
 fn read(texts: &[&str]) -> Result<Policy> {

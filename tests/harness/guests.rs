@@ -72,7 +72,7 @@ fn text(suffix: &str, text: &str) -> tempfile::NamedTempFile {
 }
 
 /// Whoever looks at the target finds it whole or not at all.
-fn cc(source: &Path, target: &Path, options: &[&str]) {
+pub fn cc(source: &Path, target: &Path, options: &[&str]) {
     let folder =
         tempfile::tempdir_in(target.parent().unwrap_or(target)).unwrap_or_else(|error| panic!("{error}"));
     let new = folder.path().join("new");

@@ -288,8 +288,11 @@ impl Walk {
         let Ok(raw) = serde_json::from_slice::<RawPackage<'_>>(&self.path) else {
             return Err(self.corrupt("a package that is not the expected JSON"));
         };
-        if raw.hash.len() != 32 || !raw.hash.is_ascii() {
-            return Err(self.corrupt("a store path without a hash of 32 characters"));
+        if raw.hash.len() != 32 || !raw.hash.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(self.corrupt("a store path without a hash of 32 letters and digits"));
+        }
+        if raw.name.contains('/') {
+            return Err(self.corrupt("a store path whose name has a slash"));
         }
         let own = format!("{}-{}", raw.hash, raw.name);
         self.links_into.remove(&own);

@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use sonde_interp::handoff::Wish;
 
+use super::shell::Shell;
 use crate::index::registry::DEFAULT_NAME;
 use crate::serve::Orders;
 use crate::store::StoreMode;
@@ -17,15 +18,9 @@ use crate::store::StoreMode;
 #[command(
     name = "sonde",
     version,
-    arg_required_else_help = true,
     after_help = "\
-Examples:
-  sonde index update                            once, and from time to time: which package has which library
-  sonde find libz.so.1                          who has a library, and who would be chosen
-  sonde run ./some-downloaded-program           run it
-  sonde trace ./some-downloaded-program         run it and show each library that it was given
-
-Where the shim is installed as /lib64/ld-linux-x86-64.so.2, foreign programs run by themselves."
+`sonde COMMAND --help` has examples. Where the shim is installed as
+/lib64/ld-linux-x86-64.so.2, foreign programs run by themselves."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -42,8 +37,17 @@ Exit status: the program's own; 127 if it, or what it needs, was not found; 126 
     Run(Program),
     /// Run a program and show, when it has ended, each library that it was given and why
     #[command(after_help = "\
-The program's own output is left as it is; the table goes to stderr. Exit status: the program's own.")]
+The program's own output is left as it is; the table goes to stderr. Exit status: the program's
+own.")]
     Trace(Program),
+    /// Find what keeps foreign programs, or one of them, from running on this machine
+    #[command(after_help = "\
+Nothing is downloaded, and PROGRAM is not run. Each finding is ok, a warning (something works
+less well than it could, or some programs do not run) or an error (programs, or PROGRAM, do not
+run), with one thing to do about it.
+
+Exit status: 0 if there is no error, though there may be warnings; 1 if there is one.")]
+    Doctor(Doctor),
     /// Manage the index of which package has which library
     #[command(subcommand)]
     Index(IndexCommand),
@@ -56,6 +60,22 @@ nothing is downloaded.
 
 Exit status: 0 if there is a provider for everything that was asked for, 1 if not.")]
     Find(Find),
+    /// Show where each library of a program would come from, and what is missing; nothing is run or fetched
+    #[command(after_help = "\
+What a library of a package names is known when that package is in the store. What a program opens
+at run time is not known beforehand: sonde trace shows it.
+
+Exit status: 0 if everything would be there; 127 if something is missing; 126 if the policy forbids
+something, or a file cannot be read or run.")]
+    Plan(Plan),
+    /// Fetch what programs need ahead of time, so that they start without the network
+    #[command(after_help = "\
+What is fetched is kept from garbage collection as after a start. What a program opens at run time
+is not known beforehand.
+
+Exit status: 0 if everything is there; 127 if something is missing; 126 if the policy forbids
+something, or a file cannot be read or run.")]
+    Prefetch(Prefetch),
     /// Look after the policy: which packages may be provided to which programs
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -65,6 +85,18 @@ Exit status: 0 if there is a provider for everything that was asked for, 1 if no
     /// Look after what is kept of programs that were run, so that they start as fast as natively
     #[command(subcommand)]
     Plans(PlansCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell that is to have them
+        shell: Shell,
+    },
+    /// Write a manual page for each command into a folder (for packages)
+    #[command(hide = true)]
+    Man {
+        /// The folder; made if it is not there
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Serve the tree of the process at descriptor 3 (started by the shim)
     #[command(hide = true)]
     Supervise,
@@ -83,14 +115,14 @@ pub(crate) struct Program {
     #[arg(long)]
     pub(crate) offline: bool,
     /// A policy file that narrows those in force
-    #[arg(long = "policy", value_name = "FILE")]
+    #[arg(long = "policy", value_name = "FILE", value_hint = ValueHint::FilePath)]
     policies: Vec<PathBuf>,
     /// Provide what the policy forbids, and tell of it on standard error
     #[arg(long)]
     audit: bool,
     /// The program (a path, or a name that is looked up in PATH) and its arguments
     #[arg(value_names = ["PROGRAM", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true,
-          allow_hyphen_values = true)]
+          allow_hyphen_values = true, value_hint = ValueHint::CommandWithArguments)]
     command_line: Vec<OsString>,
 }
 
@@ -118,6 +150,17 @@ impl Program {
     }
 }
 
+/// What to look at.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// A program: its path, or a name that is looked up in PATH
+    #[arg(value_hint = ValueHint::ExecutablePath)]
+    pub(crate) program: Option<OsString>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum IndexCommand {
     /// Import a nix-index database from a file
@@ -130,6 +173,7 @@ Several databases are asked in the order of `sonde index info`: today's first, t
 for the libraries that today's has no more.")]
     Import {
         /// The database
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         #[command(flatten)]
         target: Target,
@@ -193,13 +237,13 @@ pub(crate) struct Find {
     #[arg(value_name = "SONAME", required_unless_present_any = ["program", "file"])]
     pub(crate) sonames: Vec<String>,
     /// Compare with what this program needs
-    #[arg(long = "for", value_name = "PROGRAM")]
+    #[arg(long = "for", value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
     pub(crate) program: Option<OsString>,
     /// Look for library files by the end of their path (dri/swrast_dri.so) or a pattern (lib/libav*.so.60)
     #[arg(long, value_name = "PATTERN", conflicts_with_all = ["sonames", "program"])]
     pub(crate) file: Option<String>,
     /// A policy file that narrows those in force
-    #[arg(long = "policy", value_name = "FILE")]
+    #[arg(long = "policy", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policies: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -209,15 +253,69 @@ pub(crate) struct Find {
     pub(crate) limit: usize,
 }
 
+/// What to plan.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Programs (a path, or a name that is looked up in PATH), shared objects, or folders of them
+    #[arg(value_name = "PROGRAM|FOLDER", required = true)]
+    pub(crate) programs: Vec<OsString>,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// A policy file that narrows those in force
+    #[arg(long = "policy", value_name = "FILE")]
+    pub(crate) policies: Vec<PathBuf>,
+    /// As it would be if nothing could be fetched
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// For whom a plan is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// A NixOS module with programs.nix-ld.libraries
+    #[value(alias = "nix")]
+    NixLd,
+    /// The buildInputs of a package that autoPatchelfHook patches
+    NixInputs,
+    /// A shell.nix in which nix-ld finds the libraries
+    NixShell,
+    /// What ldconfig -p would print of the cache that the program is served
+    Ldconfig,
+}
+
+/// What to fetch.
+#[derive(Debug, Args)]
+pub(crate) struct Prefetch {
+    /// Programs (a path, or a name that is looked up in PATH), shared objects, or folders of them
+    #[arg(value_name = "PROGRAM|FOLDER", required = true)]
+    pub(crate) programs: Vec<OsString>,
+    /// Only show how much would be downloaded
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// A policy file that narrows those in force
+    #[arg(long = "policy", value_name = "FILE")]
+    pub(crate) policies: Vec<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Show what is wrong with policy files, and which of their rules have no effect
     #[command(after_help = "\
-Without a FILE, those in force: /etc/sonde/policy.toml, which must belong to root and be writable by nobody
-else, and ~/.config/sonde/policy.toml. Exit status: 0 if all can be used, 1 if not.")]
+Without a FILE, those in force: /etc/sonde/policy.toml, which must belong to root and be
+writable by nobody else, and ~/.config/sonde/policy.toml. Exit status: 0 if all can be used, 1
+if not.")]
     Check {
         /// Files to be checked
-        #[arg(value_name = "FILE")]
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
     },
     /// Show what is decided about a library or a package, and every rule that takes part
@@ -226,13 +324,13 @@ Exit status: 0 if something may be provided, 1 if not.")]
     Explain(Explain),
     /// Print a policy to begin with
     #[command(after_help = "\
-Without options, one that permits everything, with an example of each kind of rule. With --for, the narrowest one
-with which the program has what it is linked against; what it asks for at run time is to be added. With
---from-plan, the narrowest one with which it has what it was given so far, that included: run it first, and
-let it do what it is to do.")]
+Without options, one that permits everything, with an example of each kind of rule. With --for, the
+narrowest one with which the program has what it is linked against; what it asks for at run time is to
+be added. With --from-plan, the narrowest one with which it has what it was given so far, that included:
+run it first, and let it do what it is to do.")]
     Init {
         /// Permit what this program is linked against, and nothing else
-        #[arg(long = "for", value_name = "PROGRAM")]
+        #[arg(long = "for", value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
         program: Option<OsString>,
         /// Permit what this program was given when it was run (`sonde plans show`), and nothing else
         #[arg(long, value_name = "PROGRAM", conflicts_with = "program")]
@@ -247,10 +345,10 @@ pub(crate) struct Explain {
     #[arg(value_name = "SONAME|PACKAGE")]
     pub(crate) what: String,
     /// The program that it would be provided to
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
     pub(crate) program: Option<OsString>,
     /// A policy file that narrows those in force
-    #[arg(long = "policy", value_name = "FILE")]
+    #[arg(long = "policy", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policies: Vec<PathBuf>,
     /// Show at most so many candidates; 0 for all
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -261,9 +359,9 @@ pub(crate) struct Explain {
 pub(crate) enum StoreCommand {
     /// Fetch store paths, with everything that they refer to
     #[command(after_help = "\
-The caches and the keys that are trusted are those of the [store] section of /etc/sonde/config.toml and
-~/.config/sonde/config.toml; without one, https://cache.nixos.org and its key. What was fetched is kept until
-`sonde store drop`.")]
+The caches and the keys that are trusted are those of the [store] section of
+/etc/sonde/config.toml and ~/.config/sonde/config.toml; without one, https://cache.nixos.org and
+its key. What was fetched is kept until `sonde store drop`.")]
     Fetch {
         /// Paths such as /nix/store/HASH-zlib-1.3.1
         #[arg(required = true, value_name = "PATH")]
@@ -321,10 +419,10 @@ pub(crate) enum PlansCommand {
         #[arg(value_name = "PROGRAM", required = true)]
         programs: Vec<PathBuf>,
     },
-    /// Remove what nobody needs: plans of programs that are gone or were not run for long, caches and gc roots without a plan
+    /// Remove what nobody needs: plans of programs that are gone or not run any more, and what they kept
     #[command(after_help = "\
-Removes nothing from the store: what has no root any more goes with the next `nix-collect-garbage`, or
-`sonde store gc`. It may run while programs run.")]
+Removes nothing from the store: what has no root any more goes with the next `nix-collect-garbage`,
+or `sonde store gc`. It may run while programs run.")]
     Gc {
         /// Keep the plan of what was run since, such as 30d, 12h or 2weeks
         #[arg(long, value_name = "AGE", default_value = "30d", value_parser = humantime::parse_duration)]

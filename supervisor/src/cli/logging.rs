@@ -1,34 +1,57 @@
 //! Where log messages of developers go: nowhere, unless `SONDE_LOG` asks for them.
 //!
-//! `SONDE_LOG` takes the directives of tracing-subscriber (`debug`, `sonde::serve=trace`). A supervisor that the shim
-//! started has no standard error of its own, so that it writes to `sonde.log` in the state folder.
+//! `SONDE_LOG` takes the directives of tracing-subscriber (`debug`, `sonde::serve=trace`). A command that somebody waits for
+//! writes to standard error. A supervisor that was started beside a program never does: that is the program's. It writes
+//! to `sonde.log` in the state folder.
 
-use std::fs::{self, OpenOptions};
+mod capped;
+
+use std::env;
+use std::io;
 use std::sync::Mutex;
 
 use tracing_subscriber::EnvFilter;
 
+use super::complain;
 use crate::settings::Settings;
+use capped::CappedFile;
 
 const VARIABLE: &str = "SONDE_LOG";
 
+const FILE: &str = "sonde.log";
+
+/// Bytes that the log may have, and the one before it as many again.
+const LIMIT: u64 = 4 << 20;
+
 /// Logs to standard error.
 pub(crate) fn to_stderr() {
-    if let Ok(filter) = EnvFilter::try_from_env(VARIABLE) {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match filter() {
+        None => {}
+        Some(Ok(filter)) => {
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+        }
+        Some(Err(error)) => complain(&format_args!("{error}; nothing is logged")),
     }
 }
 
 /// Logs to the log file. A log that cannot be written is no reason not to serve.
 pub(crate) fn to_file(settings: &Settings) {
-    let Ok(filter) = EnvFilter::try_from_env(VARIABLE) else { return };
-    let file = fs::create_dir_all(&settings.state)
-        .and_then(|()| OpenOptions::new().create(true).append(true).open(settings.state.join("sonde.log")));
-    if let Ok(file) = file {
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_ansi(false)
-            .with_writer(Mutex::new(file))
-            .init();
+    let Some(filter) = filter() else { return };
+    let Ok(file) = CappedFile::open(&settings.state.join(FILE), LIMIT) else { return };
+    let mistake = filter.as_ref().err().map(ToString::to_string);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_ansi(false)
+        .with_writer(Mutex::new(file))
+        .init();
+    if let Some(mistake) = mistake {
+        tracing::warn!("{mistake}; only warnings are logged");
     }
+}
+
+/// What is asked for; nothing, if nothing is.
+fn filter() -> Option<Result<EnvFilter, String>> {
+    let directives = env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
+    let directives = directives.to_string_lossy();
+    Some(EnvFilter::try_new(&directives).map_err(|error| format!("{VARIABLE}={directives}: {error}")))
 }

@@ -21,10 +21,10 @@ use crate::report::decisions::{self, Asked, Judged};
 use crate::report::find::{Finding, Found};
 use crate::rules::{self, Rules, RulesError};
 use crate::settings::Settings;
-use crate::store;
+use crate::store::{self, Tally};
 
 /// What a program is called of which nothing is known but that it has no build id.
-const SOME_PROGRAM: &[u8] = b"/any/program";
+pub(super) const SOME_PROGRAM: &[u8] = b"/any/program";
 
 /// Carries out the subcommand.
 pub(crate) fn policy(command: &PolicyCommand) -> ExitCode {
@@ -81,6 +81,7 @@ fn explained(explain: &Explain) -> anyhow::Result<(String, bool)> {
     let program = explain.program.as_deref().map(|name| Program::read(&index, name)).transpose()?;
     let what = file_name(&explain.what);
     let mut asked = asked(what, program.as_ref(), &policy);
+    asked.downloaded = asked.limits.download_total.as_ref().map(|_| Tally::of(&settings).to_string());
     let named = finding(&index, what, program.as_ref());
     asked.excluded = named.excluded.as_ref().map(|excluded| excluded.reason.clone());
     let judge = |found: Found| judged(&policy, &asked, program.as_ref(), found);
@@ -113,6 +114,7 @@ fn asked(what: &str, program: Option<&Program>, policy: &Policy) -> Asked {
         host_only: policy.host_only(&who, what.as_bytes()),
         host: policy.decide_host(&who, what.as_bytes(), Source::Needed),
         limits: policy.limits(&who),
+        downloaded: None,
     }
 }
 

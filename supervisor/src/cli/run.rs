@@ -65,7 +65,7 @@ fn own_supervisor(orders: Orders, offline: bool) -> io::Result<i32> {
         if let Ok(socket) = Socket::inherited(number) {
             let mut settings = Settings::from_environment();
             settings.offline |= offline;
-            serve_apart(socket, || None, settings, orders);
+            serve_apart(Some(socket), || None, settings, orders);
         }
     })?;
     let number = ours.keep_on_exec()?;

@@ -8,12 +8,14 @@ use std::process::ExitCode;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::StoreCommand;
+use super::fetch_gate::FetchGate;
 use super::{complain, exit_code, logging};
 use crate::report::progress;
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::store::{
-    Condition, ConfigError, EmbeddedError, EmbeddedStore, Store, StoreConfig, StoreError, StorePath, size,
+    Condition, ConfigError, EmbeddedError, EmbeddedStore, GateError, Sizes, Store, StoreConfig, StoreError,
+    StorePath, size,
 };
 
 /// The folder of the roots of what was fetched by hand, beside those of programs.
@@ -28,6 +30,8 @@ enum Failure {
     Embedded(#[from] EmbeddedError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Forbidden(#[from] GateError),
     #[error("{0}: not a store path; one looks like /nix/store/0c0n2rlhk4dpkgnnlzbvlrqk7jjlkh8f-zlib-1.3.1")]
     NoStorePath(String),
     #[error("{0} of the objects are damaged; `sonde store verify --repair` fetches them again")]
@@ -59,19 +63,20 @@ fn carry_out(command: &StoreCommand) -> Result<(), Failure> {
     }
     let in_use = config.wants_embedded(settings.nix_store.is_some());
     let notify = config.desktop_notification();
-    let store = config.embedded(&Rules::load(&settings, &[]).policy());
+    let policy = Rules::load(&settings, &[]).policy();
+    let store = config.embedded(&policy);
     let roots = settings.state.join("roots");
     match command {
-        StoreCommand::Fetch { paths, dry_run: true, .. } => {
-            let sizes = store.sizes(&store_paths(paths)?)?;
-            let (download, unpacked) = (size(sizes.download), size(sizes.unpacked));
-            print([format!("{} paths would be fetched: {download}, {unpacked} unpacked", sizes.paths)])
-        }
-        StoreCommand::Fetch { paths, .. } => {
+        StoreCommand::Fetch { paths, dry_run, .. } => {
             let paths = store_paths(paths)?;
+            let gate = FetchGate::new(&settings, &policy);
+            paths.iter().try_for_each(|path| gate.permit_asked(path, store.has(path)))?;
+            if *dry_run {
+                return would_fetch(store.sizes(&paths)?);
+            }
             let terminal = io::stderr().as_fd().try_clone_to_owned().ok().map(File::from);
             let progress = progress::shown(terminal, "sonde", notify);
-            let result = store.fetch(&paths, &roots.join(FETCHED), progress.as_ref());
+            let result = store.fetch(&paths, &gate, &roots.join(FETCHED), progress.as_ref());
             drop(progress);
             result?;
             if !in_use {
@@ -98,6 +103,11 @@ fn carry_out(command: &StoreCommand) -> Result<(), Failure> {
             print([format!("{count} {done}, {} bytes", garbage.bytes)])
         }
     }
+}
+
+fn would_fetch(sizes: Sizes) -> Result<(), Failure> {
+    let (download, unpacked) = (size(sizes.download), size(sizes.unpacked));
+    print([format!("{} paths would be fetched: {download}, {unpacked} unpacked", sizes.paths)])
 }
 
 fn store_paths(texts: &[String]) -> Result<Vec<StorePath>, Failure> {

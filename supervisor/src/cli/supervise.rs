@@ -1,5 +1,6 @@
 //! `sonde supervise`: what the shim starts. Serves the tree of the process at the other end of descriptor 3, and whoever
-//! comes to the user's door meanwhile.
+//! comes to the user's door meanwhile. Started by a service manager, it serves those who come to the door that it is
+//! passed.
 
 use std::process::ExitCode;
 
@@ -10,11 +11,22 @@ use crate::serve::keeper::keep;
 use crate::serve::{self, Door, Orders};
 use crate::settings::Settings;
 use crate::sys::scm_rights::Socket;
-use crate::sys::signals;
+use crate::sys::{listen, signals};
 
 /// Serves, until there is nobody left.
 pub(crate) fn supervise() -> ExitCode {
-    // First of all, before anything else is opened: the number must still be the shim's.
+    // First of all, before anything else is opened: the number must still be the shim's, or the service manager's.
+    match listen::passed() {
+        Ok(None) => {}
+        Ok(Some(listening)) => {
+            let door = || Some(Door::passed(listening));
+            return serve_apart(None, door, Settings::from_environment(), Orders::default());
+        }
+        Err(error) => {
+            complain(&error);
+            return exit_code::code(exit_code::FAILURE);
+        }
+    }
     let socket = match Socket::inherited(SUPERVISOR_FD) {
         Ok(socket) => socket,
         Err(_) => {
@@ -22,19 +34,21 @@ pub(crate) fn supervise() -> ExitCode {
             return exit_code::code(exit_code::FAILURE);
         }
     };
-    serve_apart(socket, Door::open, Settings::from_environment(), Orders::default())
+    serve_apart(Some(socket), Door::open, Settings::from_environment(), Orders::default())
 }
 
-/// Serves the process at the other end of the socket as nobody's child.
+/// Serves the process at the other end of the socket, if there is one, as nobody's child.
 pub(super) fn serve_apart(
-    socket: Socket,
+    socket: Option<Socket>,
     door: impl FnOnce() -> Option<Door>,
     settings: Settings,
     orders: Orders,
 ) -> ExitCode {
+    // Before anything is written: a limit of the program's must not end us.
+    let reset = signals::reset();
     logging::to_file(&settings);
     // No folder is kept busy by us.
-    if let Err(error) = signals::reset().and_then(|()| std::env::set_current_dir("/")) {
+    if let Err(error) = reset.and_then(|()| std::env::set_current_dir("/")) {
         tracing::warn!(%error, "not served");
         return exit_code::code(exit_code::FAILURE);
     }

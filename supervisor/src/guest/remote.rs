@@ -3,13 +3,14 @@
 //! An [`Address`] cannot be dereferenced and a [`Thread`] cannot be confused with a number of our own.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, fstat};
 
@@ -29,6 +30,10 @@ pub(crate) struct Address(pub(crate) u64);
 /// A thread of another process, by its id in our pid namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Thread(u32);
+
+/// More than the kernel takes, arguments included: a quarter of the stack's limit, of which 6 MiB at most count
+/// (execve(2), "Limits on size of arguments and environment").
+const LARGEST_ENVIRONMENT: u64 = 6 << 20;
 
 impl Thread {
     /// `None` for 0: a thread that lives where we cannot see it.
@@ -91,7 +96,10 @@ impl Thread {
 
     /// Its environment as it was at the start of the program, each variable with a NUL behind it (proc_pid_environ(5)).
     pub(crate) fn environment(self) -> io::Result<Vec<u8>> {
-        fs::read(self.proc("environ"))
+        // Its size is not known before; most fit at once.
+        let mut environment = Vec::with_capacity(16 << 10);
+        File::open(self.proc("environ"))?.take(LARGEST_ENVIRONMENT).read_to_end(&mut environment)?;
+        Ok(environment)
     }
 
     /// Its file system: root and working directory may be others than ours.
@@ -183,6 +191,9 @@ pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names.collect())
 }
 
+/// How often a path with `..` in it is walked anew before it is given up.
+const MOST_ATTEMPTS: usize = 1000;
+
 /// Another process's root directory; absolute paths and symbolic links are resolved inside of it.
 #[derive(Debug)]
 pub(crate) struct GuestRoot(OwnedFd);
@@ -251,6 +262,13 @@ impl GuestRoot {
             .flags(flags | OFlag::O_CLOEXEC)
             .mode(Mode::empty())
             .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        for _ in 0..MOST_ATTEMPTS {
+            match openat2(&self.0, path, how) {
+                // Something was renamed or mounted, anywhere on the machine, while a `..` was walked (openat2(2)).
+                Err(Errno::EAGAIN) => std::thread::yield_now(),
+                result => return Ok(result?),
+            }
+        }
         Ok(openat2(&self.0, path, how)?)
     }
 }
@@ -314,6 +332,28 @@ mod tests {
         fs::create_dir(other.path().join("usr")).unwrap();
         assert!(!root.shares(Path::new("/usr")));
         assert!(root.shares(Path::new("/no/such/folder")));
+    }
+
+    #[test]
+    fn a_path_is_walked_whatever_is_renamed_meanwhile() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(&one, "").unwrap();
+        let root = GuestRoot::at(folder.path()).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    fs::rename(&one, &other).unwrap();
+                    fs::rename(&other, &one).unwrap();
+                }
+            });
+            let all = (0..20_000).all(|_| root.contains(Path::new("/a/b/../../a/b/../b")));
+            over.store(true, Ordering::Relaxed);
+            assert!(all);
+        });
     }
 
     #[test]

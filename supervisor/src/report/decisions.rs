@@ -28,6 +28,8 @@ pub(crate) struct Asked {
     /// May the host's driver folders provide it?
     pub(crate) host: Decision,
     pub(crate) limits: Limits,
+    /// How much of the limit in total is used up, in words.
+    pub(crate) downloaded: Option<String>,
 }
 
 /// A candidate, and what is decided of it.
@@ -102,7 +104,7 @@ pub(crate) fn explanation(asked: &Asked, all: &[Judged], limit: usize) -> String
         text += &one(asked, judged);
     }
     text += &rest(all.len(), if limit == 0 { usize::MAX } else { limit });
-    limits(&asked.limits, &mut text);
+    limits(asked, &mut text);
     text
 }
 
@@ -134,7 +136,8 @@ fn one(asked: &Asked, judged: &Judged) -> String {
     text
 }
 
-fn limits(limits: &Limits, text: &mut String) {
+fn limits(asked: &Asked, text: &mut String) {
+    let limits = &asked.limits;
     let sizes = [("for one start", &limits.download_per_start), ("in total", &limits.download_total)];
     for (what, limit) in sizes {
         if let Some(limit) = limit {
@@ -145,6 +148,9 @@ fn limits(limits: &Limits, text: &mut String) {
                 limit.rule
             );
         }
+    }
+    if let Some(downloaded) = &asked.downloaded {
+        let _ = writeln!(text, "{INDENT}{INDENT}{downloaded}");
     }
     if let Some(limit) = &limits.candidates {
         let _ = writeln!(text, "{INDENT}at most {} candidates are got: {}", limit.value, limit.rule);

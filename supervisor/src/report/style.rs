@@ -105,8 +105,8 @@ impl Paint {
         Self(std::io::stdout().is_terminal() && !forbidden && !dumb)
     }
 
-    #[cfg(test)]
-    pub(crate) fn plain() -> Self {
+    /// For what is not written to standard output.
+    pub(crate) fn none() -> Self {
         Self(false)
     }
 
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn only_what_is_painted_has_codes() {
-        assert_eq!(Paint::plain().bold("x"), "x");
+        assert_eq!(Paint::none().bold("x"), "x");
         assert_eq!(Paint(true).good("x"), "\x1b[32mx\x1b[0m");
     }
 }

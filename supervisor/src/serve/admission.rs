@@ -12,18 +12,16 @@ use sonde_interp::plan::{BUILT_BY_NIX, LOOKS_AT_CACHE};
 use sonde_resolve::bundle::Bundle;
 use tracing::debug;
 
-use super::askers::Traits;
-use super::gate::TreeGate;
 use super::hello::HelloError;
 use super::plans::{Made, Turn};
 use super::provision::Provision;
-use super::supply::TreeSupply;
 use super::tree::Tree;
 use crate::guest::remote::{GuestRoot, Thread};
 use crate::plan::cache::ServedCache;
 use crate::plan::closure::{GuestFiles, resolve};
 use crate::plan::draft::Body;
 use crate::plan::loader::{Loader, LoaderError};
+use crate::plan::permission::Traits;
 use crate::plan::shelf::{Kept, path_of};
 use crate::store::{Progress, StorePath};
 use crate::sys::mapped_file::MappedFile;
@@ -125,7 +123,7 @@ fn admit_by_plan(
     let objects = plan.objects().filter_map(|object| StorePath::new(object.to_str().ok()?));
     let gone: Vec<_> = objects.filter(|object| !tree.files.is_complete(object)).collect();
     if !gone.is_empty() {
-        let gate = TreeGate::new(tree, asker, tree.permission.policy());
+        let gate = tree.gate(asker);
         if !tree.realiser.realise_again(&gone, progress, &gate).is_empty() {
             return None;
         }
@@ -172,7 +170,7 @@ fn admit_anew(
     let first = foreign.iter().map(|choice| choice.object.clone()).collect();
     let traits = Traits::of_bundle(&bundle);
     let asker = tree.permission.askers.meet(&guest.path, guest.executable.as_deref(), traits);
-    let mut supply = TreeSupply::new(tree, asker, first, progress);
+    let mut supply = tree.supply(asker, first, progress);
     let closure = resolve(&bundle, &files, index, &mut supply);
     let failed = supply.finish();
     let is_whole = failed.is_empty();

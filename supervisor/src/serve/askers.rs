@@ -1,92 +1,28 @@
 //! Who asks for libraries: the programs of a tree as a policy knows them, and what of their loads is not theirs but a
 //! package's.
 
-use std::collections::{HashMap, HashSet};
-use std::os::unix::ffi::OsStrExt;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sonde_policy::{Program, Source};
-use sonde_resolve::bundle::{Bundle, Why};
 use sonde_resolve::elf::ElfFacts;
 
 use crate::guest::remote::Thread;
-use crate::plan::draft::Body;
+use crate::plan::permission::{Asker, Traits};
 use crate::plan::reach::references;
 use crate::store::{STORE, StoreFiles};
 use crate::sys::mapped_file::MappedFile;
 
-/// A program that asks.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Asker {
-    /// Empty: not known, which the policy takes for the worse.
-    path: PathBuf,
-    /// Empty for a program that has none.
-    build_id: Option<Vec<u8>>,
-    /// What it, or what came with it, is linked against.
-    names: HashSet<String>,
+/// One that was never greeted by this process: what its own headers say.
+fn read_asker(path: PathBuf, thread: Thread) -> Asker {
+    let bytes = thread.executable().and_then(|file| MappedFile::open(&file)).ok();
+    let facts = bytes.and_then(|bytes| ElfFacts::parse(bytes.as_ref()).ok());
+    Asker::from_headers(path, facts)
 }
 
-impl Asker {
-    /// One that was never greeted by this process: what its own headers say.
-    fn read(path: PathBuf, thread: Thread) -> Self {
-        let bytes = thread.executable().and_then(|file| MappedFile::open(&file)).ok();
-        match bytes.and_then(|bytes| ElfFacts::parse(bytes.as_ref()).ok()) {
-            Some(facts) => {
-                Self { path, build_id: Some(build_id(&facts)), names: facts.needed.into_iter().collect() }
-            }
-            None => Self { path, ..Self::default() },
-        }
-    }
-
-    /// As the policy is told.
-    pub(super) fn program(&self) -> Program<'_> {
-        Program { path: self.path.as_os_str().as_bytes(), build_id: self.build_id.as_deref() }
-    }
-
-    /// Why it asks for this name.
-    pub(super) fn source(&self, soname: &str) -> Source {
-        if self.names.contains(soname) { Source::Needed } else { Source::Runtime }
-    }
-
-    /// Was it built by Nix? It then brings along what lies in the store.
-    pub(super) fn is_of_the_store(&self) -> bool {
-        self.path.starts_with(STORE)
-    }
-}
-
-fn build_id(facts: &ElfFacts) -> Vec<u8> {
-    facts.build_id.clone().unwrap_or_default()
-}
-
-/// What a policy wants to know of a program.
-pub(super) struct Traits {
-    build_id: Vec<u8>,
-    names: HashSet<String>,
-    /// Files of the store that it finds by its own means.
-    own: Vec<PathBuf>,
-}
-
-impl Traits {
-    /// Of a program that has been looked at.
-    pub(super) fn of_bundle(bundle: &Bundle) -> Self {
-        let needed = bundle.wants.iter().filter(|want| want.why == Why::Needed);
-        let found = bundle.wants.iter().filter_map(|want| want.found.clone());
-        Self {
-            build_id: bundle.members.first().map(|one| build_id(&one.facts)).unwrap_or_default(),
-            names: needed.flat_map(|want| want.sonames.iter().cloned()).collect(),
-            own: found.filter(|path| path.starts_with(STORE)).collect(),
-        }
-    }
-
-    /// Of one that has a plan.
-    pub(super) fn of_plan(body: &Body) -> Self {
-        Self {
-            build_id: body.build_id(),
-            names: body.libraries.iter().map(|need| need.soname.clone()).collect(),
-            own: body.own.iter().cloned().collect(),
-        }
-    }
+/// Was it built by Nix? It then brings along what lies in the store.
+pub(super) fn is_of_the_store(asker: &Asker) -> bool {
+    asker.path().starts_with(STORE)
 }
 
 /// Why a file of the store is opened, other than for its name.
@@ -112,8 +48,8 @@ pub(super) struct Askers {
 impl Askers {
     /// Takes note of a program that says hello. `executable` is what the kernel says that its process executes.
     pub(super) fn meet(&self, path: &Path, executable: Option<&Path>, traits: Traits) -> Arc<Asker> {
-        let Traits { build_id, names, own } = traits;
-        let asker = Arc::new(Asker { path: path.to_owned(), build_id: Some(build_id), names });
+        let own = traits.own.clone();
+        let asker = Arc::new(Asker::of(path.to_owned(), traits));
         write(&self.known).insert(path.to_owned(), asker.clone());
         if let Some(executable) = executable.filter(|executable| *executable != path) {
             let mut stand_ins = write(&self.stand_ins);
@@ -147,7 +83,7 @@ impl Askers {
         if let Some(known) = read(&self.known).get(&path) {
             return known.clone();
         }
-        let asker = Arc::new(Asker::read(path.clone(), thread));
+        let asker = Arc::new(read_asker(path.clone(), thread));
         write(&self.known).insert(path, asker.clone());
         asker
     }

@@ -2,6 +2,7 @@
 //!
 //! `$XDG_RUNTIME_DIR/sonde/socket`, in a folder that nobody else can enter. One supervisor holds the lock beside it;
 //! whoever comes second serves the one program that it was started for, and has a door that only this program is told of.
+//! A service manager may hold the socket open in their place, and start a supervisor when somebody comes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,7 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockname, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockname, listen, socket,
 };
 use nix::unistd::Uid;
 use sonde_interp::handoff::DOOR;
@@ -26,6 +27,7 @@ use tracing::debug;
 use super::Trees;
 use crate::guest::remote::Thread;
 use crate::store;
+use crate::sys::listen::path_of;
 use crate::sys::scm_rights::Socket;
 
 /// How long a user's supervisor stays when it has nobody to serve.
@@ -39,8 +41,15 @@ const BACKLOG: i32 = 128;
 
 /// What a supervisor reads of its environment, besides what its store does ([`store::DECISIVE`]): a program that says
 /// something else is to be served by another one.
-const PLACES: [&str; 6] =
-    ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "SONDE_LOG", "SONDE_OFFLINE"];
+const PLACES: [&str; 7] = [
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "SONDE_LOG",
+    "NIX_LD_LOG",
+    "SONDE_OFFLINE",
+];
 
 /// The namespaces that decide what a path, a user and a process id mean.
 const NAMESPACES: [&str; 4] = ["ns/mnt", "ns/user", "ns/pid", "ns/net"];
@@ -59,14 +68,11 @@ pub(super) enum Visit {
 #[derive(Debug)]
 pub(crate) struct Door {
     listening: OwnedFd,
-    /// The user's, which others look for; none of a program's own.
-    users: Option<UsersDoor>,
-}
-
-#[derive(Debug)]
-struct UsersDoor {
-    path: PathBuf,
-    _lock: Flock<File>,
+    /// Is it the user's, which others look for, or known to nobody but our own program?
+    is_users: bool,
+    /// Where we have put it, and what was there then; nothing for one without a path, or a service manager's.
+    ours: Option<(PathBuf, Metadata)>,
+    _lock: Option<Flock<File>>,
 }
 
 impl Door {
@@ -86,7 +92,7 @@ impl Door {
     /// One without a path: the kernel draws its name (unix(7), autobind).
     fn open_own() -> io::Result<Self> {
         let listening = listening_at(&UnixAddr::new_unnamed())?;
-        Ok(Self { listening, users: None })
+        Ok(Self { listening, is_users: false, ours: None, _lock: None })
     }
 
     /// Where it is, as a shim connects to it.
@@ -99,7 +105,7 @@ impl Door {
 
     /// How long it stays open with nobody to serve.
     pub(super) fn patience(&self) -> Duration {
-        if self.users.is_some() { IDLE } else { Duration::ZERO }
+        if self.is_users { IDLE } else { Duration::ZERO }
     }
 
     fn open_below(runtime: &Path) -> io::Result<Option<Self>> {
@@ -112,14 +118,25 @@ impl Door {
         if !is_private(&fs::symlink_metadata(folder)?) {
             return Err(io::Error::other("the folder is not this user's alone"));
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
-        let Ok(lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
+        let Some(lock) = lock(folder)? else { return Ok(None) };
+        if is_open(&path) {
+            return Ok(None); // a service manager's, who has not started anybody yet
+        }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listening = listening_at(&UnixAddr::new(&path)?)?;
-        Ok(Some(Self { listening, users: Some(UsersDoor { path, _lock: lock }) }))
+        let there = fs::symlink_metadata(&path)?;
+        Ok(Some(Self { listening, is_users: true, ours: Some((path, there)), _lock: Some(lock) }))
+    }
+
+    /// The door that a service manager holds open.
+    pub(crate) fn passed(listening: OwnedFd) -> Self {
+        let folder = path_of(&listening).and_then(|path| Some(path.parent()?.to_owned()));
+        // Whoever has the lock already serves those who came before; who comes now, comes here.
+        let lock = folder.and_then(|folder| lock(&folder).ok().flatten());
+        Self { listening, is_users: true, ours: None, _lock: lock }
     }
 
     /// Waits for the next program, the end of a tree, or the end of its patience.
@@ -150,8 +167,12 @@ impl Door {
 
     /// Closes it for good: the next program starts a supervisor.
     pub(crate) fn close(self) {
-        // Whoever has connected meanwhile finds the connection broken, and does the same.
-        let _ = self.users.map(|users| fs::remove_file(users.path));
+        let Some((path, there)) = self.ours else { return };
+        // Somebody else may have taken its place by force.
+        if is_same(fs::symlink_metadata(&path).ok(), Some(there)) {
+            // Whoever has connected meanwhile finds the connection broken, and does the same.
+            let _ = fs::remove_file(&path);
+        }
     }
 }
 
@@ -161,6 +182,19 @@ fn listening_at(address: &UnixAddr) -> io::Result<OwnedFd> {
     bind(listening.as_raw_fd(), address)?;
     listen(&listening, Backlog::new(BACKLOG)?)?;
     Ok(listening)
+}
+
+/// The lock of whoever serves a door in this folder; nothing, if somebody has it.
+fn lock(folder: &Path) -> io::Result<Option<Flock<File>>> {
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    Ok(Flock::lock(lock, FlockArg::LockExclusiveNonblock).ok())
+}
+
+/// Does anybody listen at this path?
+fn is_open(path: &Path) -> bool {
+    let connected = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+        .and_then(|socket| connect(socket.as_raw_fd(), &UnixAddr::new(path)?));
+    connected.is_ok()
 }
 
 fn is_private(folder: &Metadata) -> bool {

@@ -28,7 +28,7 @@ use crate::index::IndexError;
 use crate::plan::loader::{Loader, LoaderError, draw_place, place_at};
 use crate::report::event::Reporter;
 use crate::report::progress;
-use crate::store::{self, NoProgress, StoreError};
+use crate::store::{self, LateProgress, NoProgress, StoreError};
 use crate::sys::scm_rights::Socket;
 
 /// A shim says hello at once; whoever takes longer is none.
@@ -124,10 +124,13 @@ impl Greeting<'_> {
             return Err(HelloError::Stranger);
         }
         let tree = found_tree(shared, &guest, self.reporter.clone()).and_then(|tree| {
+            let _tree = tree.span.clone().entered();
             // The program is not there yet: until it is, its terminal may show how a download gets on.
-            let stderr = thread.standard_error().ok();
-            let progress = progress::shown(stderr, &guest.path.to_string_lossy(), tree.notify);
-            let admitted = admit(&tree, &guest, &*progress, true)?;
+            let progress = LateProgress::new(|| {
+                let stderr = thread.standard_error().ok();
+                progress::shown(stderr, &guest.path.to_string_lossy(), tree.notify)
+            });
+            let admitted = admit(&tree, &guest, &progress, true)?;
             Ok((tree, admitted))
         });
         let (tree, Admitted { provision, built_by_nix }) = tree.or_else(|error| refuse(socket, error))?;
@@ -135,6 +138,7 @@ impl Greeting<'_> {
         let attempts = tree.engine.attempts(guest.wish, tree.features, obstacle);
         let attempts = tree.permission.permitted(attempts);
         let attempts = attempts.map_err(HelloError::Engine).or_else(|error| refuse(socket, error))?;
+        let _tree = tree.span.clone().entered();
         let (no_new_privs, program, line) = (tree.engine.no_new_privs, &*guest.path, self.line);
         let provision = &*provision;
         let newcomer = Newcomer {
@@ -174,7 +178,7 @@ pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Resu
 pub(super) fn restore(shared: &Shared, record: &[u8]) -> Result<Tree, HelloError> {
     let record = Record::from_bytes(record).ok_or(HelloError::Record)?;
     let tree = Tree::new(shared, place_at(record.base), Reporter::default(), record.program.clone())?;
-    info!(program = %record.program.display(), "a tree is taken over");
+    tree.span.in_scope(|| info!("a tree is taken over"));
     tree.restore(record);
     Ok(tree)
 }
@@ -201,7 +205,7 @@ fn obstacle_now(shared: &Shared, tree: &Tree, loader: &Loader) -> Option<&'stati
 
 pub(super) fn found_tree(shared: &Shared, guest: &Guest, reporter: Reporter) -> Result<Tree, HelloError> {
     let tree = Tree::new(shared, draw_place(), reporter, guest.path.clone())?;
-    info!(program = %guest.path.display(), "a tree begins");
+    tree.span.in_scope(|| info!("a tree begins"));
     Ok(tree)
 }
 

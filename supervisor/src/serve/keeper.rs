@@ -76,8 +76,7 @@ pub(crate) struct Custody {
 
 /// Starts workers until one of them has nothing left to do; returns in each worker with its inheritance, and in the
 /// keeper with `None` at the end. Must be called while this process has one thread.
-pub(crate) fn keep(first: Socket) -> Option<Inheritance> {
-    let mut first = Some(first);
+pub(crate) fn keep(mut first: Option<Socket>) -> Option<Inheritance> {
     let mut trees: Vec<Kept> = Vec::new();
     loop {
         let started = Instant::now();

@@ -5,7 +5,6 @@ mod askers;
 mod door;
 mod drivers;
 mod fallback;
-mod gate;
 mod hello;
 mod join;
 pub(crate) mod keeper;
@@ -200,6 +199,7 @@ type Founded = (Tree, Box<dyn Engine>);
 /// Answers a tree's traps until its last process has ended.
 fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
     let tree = Arc::new(tree);
+    let _tree = tree.span.enter();
     let pool = pool::Pool::new(tree.clone());
     if tree.plans.has_news() {
         pool.submit(pool::Job::Keep);

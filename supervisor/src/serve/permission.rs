@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use nix::unistd::Uid;
 use sonde_interp::handoff::Engine as Kind;
-use sonde_policy::{Circumstances, Decision, Engine, Package, Policy, Request, Source};
+use sonde_policy::{Decision, Engine, Policy};
 
-use super::askers::{Asker, Askers, Via};
+use super::askers::{Askers, Via, is_of_the_store};
 use super::shared::Shared;
 use super::tree::{Tree, Wanted};
 use super::witness::{lock, process_of};
@@ -21,13 +21,15 @@ use crate::engine::choose::Attempts;
 use crate::guest::remote::Thread;
 use crate::index::Choice;
 use crate::plan::drivers;
+use crate::plan::permission::{Asker, Judge, Refusal};
 use crate::rules::Rules;
-use crate::store::{STORE, StoreError, StorePath};
+use crate::store::{STORE, StoreError, StorePath, Tally};
 
 /// A tree's policy, and who it is about.
 pub(super) struct Permission {
     pub(super) rules: Rules,
     pub(super) askers: Askers,
+    pub(super) tally: Tally,
     /// Refusals are only told.
     audit: bool,
     /// How rules begin that are not lifted by that: those of the machine's file, unless the administrator audits.
@@ -36,19 +38,6 @@ pub(super) struct Permission {
     last: Mutex<Option<Arc<Policy>>>,
     /// By process, what was kept from libraries of allowed packages.
     dependencies: Mutex<HashSet<(u32, String)>>,
-}
-
-/// Why a library is kept from a program.
-#[derive(Debug, Clone)]
-pub(super) struct Refusal {
-    /// As `file:line: text`.
-    pub(super) rule: Arc<str>,
-    /// Attribute and output of the package that has it; none for a file of the host.
-    pub(super) package: Option<String>,
-    /// The library of an allowed package that refers to it.
-    pub(super) brought_by: Option<Arc<Path>>,
-    /// There is no rule: the policy cannot be read.
-    pub(super) is_fault: bool,
 }
 
 impl Permission {
@@ -61,6 +50,7 @@ impl Permission {
             audit: shared.orders.audit,
             ceiling: if Uid::effective().is_root() { None } else { machine() },
             askers: Askers::default(),
+            tally: Tally::of(&shared.settings),
             fault_told: AtomicBool::new(false),
             last: Mutex::default(),
             dependencies: Mutex::default(),
@@ -135,35 +125,13 @@ impl Tree {
         (soname, choice): (&str, &Choice),
         via: Option<&Via>,
     ) -> Option<Refusal> {
-        let program = asker.program();
-        let source = asker.source(soname);
-        let request = Request {
-            program: program.path,
-            soname: soname.as_bytes(),
-            package: Package {
-                attribute: &choice.attribute,
-                output: &choice.output,
-                store_path: choice.object.as_str(),
-            },
-            source,
-        };
-        let circumstances = Circumstances {
-            build_id: program.build_id,
-            index: Some(self.index().database_with(choice)),
-            realised: self.realiser.is_valid(&choice.object) || self.index().is_there(&choice.object),
-        };
-        let brought_by = match via {
-            // What the program names itself it asks for, whoever else does.
-            Some(Via::Dependency(library)) if source == Source::Runtime => Some(library.clone()),
+        let realised = self.realiser.is_valid(&choice.object) || self.index().is_there(&choice.object);
+        let library = match via {
+            Some(Via::Dependency(library)) => Some(library),
             _ => None,
         };
-        let decision = match brought_by {
-            Some(_) => policy.decide_dependency(&request, &circumstances),
-            None => policy.decide_with(&request, &circumstances),
-        };
-        let Decision::Refuse { rule } = decision else { return None };
-        let package = Some(format!("{}.{}", choice.attribute, choice.output));
-        Some(Refusal { rule, package, brought_by, is_fault: policy.fault().is_some() })
+        let judge = Judge { policy, asker, index: self.index() };
+        judge.objection((soname, choice), realised, library)
     }
 
     /// What the policy has against a load that a package is to answer.
@@ -183,11 +151,8 @@ impl Tree {
     pub(super) fn objection_to_host(&self, soname: &str, thread: Option<Thread>) -> Option<Refusal> {
         let policy = self.permission.policy()?;
         let asker = self.permission.askers.of(thread);
-        let decision = policy.decide_host(&asker.program(), soname.as_bytes(), asker.source(soname));
-        let Decision::Refuse { rule } = decision else { return None };
-        let is_fault = policy.fault().is_some();
-        let refusal = Refusal { rule, package: None, brought_by: None, is_fault };
-        self.unless_audited(Some(refusal), soname, thread)
+        let judge = Judge { policy: &policy, asker: &asker, index: self.index() };
+        self.unless_audited(judge.objection_to_host(soname), soname, thread)
     }
 
     /// What the policy has against a file that is there already, so that nobody would have to provide it. What a program
@@ -215,7 +180,7 @@ impl Tree {
         } else {
             let asker = self.permission.askers.of(thread);
             let is_ours = || self.provisions.choose(thread, soname).is_some_and(|choice| choice.file == path);
-            if via.is_none() && asker.is_of_the_store() && !is_ours() {
+            if via.is_none() && is_of_the_store(&asker) && !is_ours() {
                 return None;
             }
             self.objection(&policy, &asker, (soname, &choice), via.as_ref())
@@ -275,7 +240,8 @@ impl Tree {
     pub(super) fn is_left_to_the_host(&self, soname: &str, thread: Option<Thread>) -> bool {
         let Some(policy) = self.permission.policy() else { return false };
         let asker = self.permission.askers.of(thread);
-        policy.host_only(&asker.program(), soname.as_bytes()).is_some()
+        let judge = Judge { policy: &policy, asker: &asker, index: self.index() };
+        judge.left_to_the_host(soname).is_some()
     }
 
     /// Builds a package that cannot be had, if that may be done.

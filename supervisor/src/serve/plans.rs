@@ -16,7 +16,6 @@ use sonde_resolve::bundle::Bundle;
 use tracing::debug;
 
 use super::admission::Guest;
-use super::gate::TreeGate;
 use super::shared::{Open, Shared};
 use super::tree::Tree;
 use super::witness::lock;
@@ -303,7 +302,7 @@ fn protect(tree: &Tree, program: &Path, draft: &Draft) -> Result<(), String> {
     let unprotected: Vec<StorePath> = unprotected.cloned().collect();
     let Some(first) = unprotected.first() else { return Ok(()) };
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let gate = TreeGate::new(tree, tree.permission.askers.named(program), tree.permission.policy());
+    let gate = tree.gate(tree.permission.askers.named(program));
     let root = folder.join(first.base_name());
     let realised = tree.realiser.store().realise_through(&gate, &unprotected, &root, &NoProgress);
     realised.map_err(|error| error.to_string())

@@ -58,6 +58,7 @@ impl Pool {
         for number in 0..WORKERS {
             let (tree, receiver) = (self.tree.clone(), self.receiver.clone());
             let worker = move || {
+                let _tree = tree.span.enter();
                 for job in receiver {
                     if catch_unwind(AssertUnwindSafe(|| tree.work(job))).is_err() {
                         error!("a job could not be finished");

@@ -8,11 +8,10 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use sonde_resolve::ldcache;
-use tracing::{debug, warn};
+use tracing::{Span, debug, debug_span, info_span, warn};
 
 use super::admission;
 use super::fallback::Fallback;
-use super::gate::TreeGate;
 use super::keeper::Custody;
 use super::knowledge::View;
 use super::permission::Permission;
@@ -67,6 +66,8 @@ pub(crate) struct Tree {
     /// May a desktop be told of a fetch that takes long?
     pub(super) notify: bool,
     pub(super) witness: Witness,
+    /// In which everything that is logged about the tree stands.
+    pub(super) span: Span,
     /// The first program's path, for reports.
     pub(super) program: PathBuf,
     pub(super) provisions: Provisions,
@@ -104,6 +105,7 @@ impl Tree {
             notify: store.notify,
             witness: Witness::new(reporter, files.clone()),
             files,
+            span: info_span!("tree", program = %program.display()),
             program,
             searched: RwLock::default(),
             strangers: Strangers::default(),
@@ -255,7 +257,8 @@ impl Tree {
                 }
             }
             Job::Realise(object, thread) => {
-                let gate = TreeGate::new(self, self.permission.askers.of(thread), self.permission.policy());
+                let _load = debug_span!("load", package = %object, thread = thread.map(Thread::id)).entered();
+                let gate = self.gate(self.permission.askers.of(thread));
                 let (result, waiting) = self.realiser.run(&object, &gate);
                 for waiting in waiting {
                     match &result {
@@ -278,7 +281,9 @@ impl Tree {
         let thread = notification.thread();
         self.notice_search(&path, notification.call());
         let step = decide(&path, &View::new(self, &notification));
-        debug!(path = %path.display(), ?step);
+        let load = debug_span!("load", path = %path.display(), thread = thread.map(Thread::id));
+        let _load = load.entered();
+        debug!(?step);
         if step != Step::LetThrough && !notification.is_waiting() {
             return notification.let_through();
         }

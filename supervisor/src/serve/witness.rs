@@ -14,11 +14,11 @@ use sonde_resolve::elf::ElfFacts;
 use sonde_resolve::index::is_shared_object_name;
 use tracing::warn;
 
-use super::permission::Refusal;
 use super::tree::Wanted;
 use crate::guest::remote::Thread;
 use crate::index::late::LateIndex;
 use crate::plan::closure::{Answer, Closure};
+use crate::plan::permission::Refusal;
 use crate::report::errors;
 use crate::report::event::{How, Load, Reporter};
 use crate::store::{StoreError, StoreFiles};

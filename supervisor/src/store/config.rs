@@ -219,6 +219,26 @@ impl StoreConfig {
         self.desktop_notification
     }
 
+    /// May nothing be fetched or built?
+    pub(crate) fn is_offline(&self) -> bool {
+        self.limits.offline
+    }
+
+    /// The caches that fill the embedded store, first asked first.
+    pub(crate) fn caches(&self) -> &[String] {
+        &self.caches
+    }
+
+    /// The public keys that are trusted, as they were written.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|(text, _)| text.as_str())
+    }
+
+    /// The folder of the embedded store, made or not.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// How programs get at the embedded store, if nobody says otherwise.
     pub(crate) fn mode(&self) -> StoreMode {
         self.mode

@@ -2,7 +2,7 @@
 //! not mounted there, below a folder of its own. Knows nothing of validity; what is there has been checked before.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,13 @@ impl StoreFiles {
     /// Opens a regular file of the store.
     pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
         self.open_elsewhere(path).map_or_else(|| File::open(path), Ok)
+    }
+
+    /// All of a regular file of the store; nothing if it cannot be read.
+    pub(crate) fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path).and_then(|mut file| file.read_to_end(&mut bytes)).ok()?;
+        Some(bytes)
     }
 
     /// What there is at a path in the store.

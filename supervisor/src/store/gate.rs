@@ -43,12 +43,14 @@ impl Gate for OpenGate {
 /// What a gate has against a request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum GateError {
+    #[error("{path}: the policy forbids it: {rule}")]
+    Asked { path: StorePath, rule: Arc<str> },
     #[error("it needs {path}, which the policy forbids: {rule}")]
     Path { path: StorePath, rule: Arc<str> },
     #[error("would download {}, which the policy forbids: {rule}", size(*.bytes))]
     Download { bytes: u64, rule: Arc<str> },
     #[error(
-        "nix-store --dry-run does not say how much it would download, so the policy's download-per-start cannot be kept to"
+        "nix-store --dry-run does not say how much it would download, so the policy's limits of that cannot be kept to"
     )]
     Unknown,
 }

@@ -3,22 +3,28 @@
 mod config;
 mod embedded;
 mod files;
+mod forecast;
 mod gate;
 mod limits;
 mod nix;
 mod path;
 mod progress;
+mod quota;
 mod realiser;
+mod tally;
 
 pub(crate) use config::{ConfigError, StoreConfig, StoreMode};
 pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent, http_get};
 pub(crate) use files::{STORE, StoreFiles};
+pub(crate) use forecast::Forecast;
 pub(crate) use gate::{Gate, GateError, OpenGate};
 pub(crate) use limits::{LimitError, Limits, Sizes, size};
 pub(crate) use nix::{DECISIVE, Fallback, NixStore};
 pub(crate) use path::StorePath;
-pub(crate) use progress::{NoProgress, Progress};
+pub(crate) use progress::{LateProgress, NoProgress, Progress};
+pub(crate) use quota::Quota;
 pub(crate) use realiser::{Asked, Realiser};
+pub(crate) use tally::Tally;
 
 use std::fs;
 use std::io;
@@ -43,6 +49,9 @@ pub(crate) trait Store: Send + Sync {
 
     /// What realising these paths would fetch; fetches nothing itself.
     fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError>;
+
+    /// The same in more detail, for whoever wants to know what could be had before anything is.
+    fn forecast(&self, paths: &[StorePath]) -> Result<Forecast, StoreError>;
 
     /// Makes the paths and everything that they refer to valid, and protects them from garbage collection by a
     /// root at `root` (and `root-2`, `root-3` … for the second path and on, as Nix names them). For paths that are valid
@@ -87,6 +96,22 @@ pub(crate) struct StoreInUse {
 
 /// Opens the store that is configured; an embedded one that does not exist yet is made.
 pub(crate) fn open(settings: &Settings) -> Result<StoreInUse, OpenError> {
+    configured(settings, |store| {
+        let root = store.prepare()?;
+        Ok(StoreFiles::below(root).map_err(EmbeddedError::disk("opening", root))?)
+    })
+}
+
+/// The same for whoever only looks: nothing is made.
+pub(crate) fn to_look(settings: &Settings) -> Result<StoreInUse, OpenError> {
+    // An embedded store that does not exist yet has no files.
+    configured(settings, |store| Ok(StoreFiles::below(store.root()).unwrap_or_default()))
+}
+
+fn configured(
+    settings: &Settings,
+    files_of: impl FnOnce(&EmbeddedStore) -> Result<StoreFiles, OpenError>,
+) -> Result<StoreInUse, OpenError> {
     let config = StoreConfig::load(settings)?;
     let notify = config.desktop_notification();
     if !config.wants_embedded(settings.nix_store.is_some()) {
@@ -95,9 +120,8 @@ pub(crate) fn open(settings: &Settings) -> Result<StoreInUse, OpenError> {
         return Ok(StoreInUse { store: nix.clone(), nix: Some(nix), files, notify });
     }
     let store = config.embedded(&Rules::load(settings, &[]).policy());
-    let root = store.prepare()?;
-    let files = StoreFiles::below(root).map_err(EmbeddedError::disk("opening", root))?;
-    Ok(StoreInUse { files: Arc::new(files), store: Arc::new(store), nix: None, notify })
+    let files = Arc::new(files_of(&store)?);
+    Ok(StoreInUse { files, store: Arc::new(store), nix: None, notify })
 }
 
 /// The files of the store that is configured, for whoever only looks: nothing is made.

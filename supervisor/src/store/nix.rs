@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::gate::pass;
 use super::progress::UnderWay;
-use super::{Gate, Limits, Progress, Sizes, Store, StoreError, StorePath};
+use super::{Forecast, Gate, Limits, Progress, Sizes, Store, StoreError, StorePath};
 pub(crate) use command::DECISIVE;
 pub(crate) use fallback::Fallback;
 
@@ -49,13 +49,19 @@ impl NixStore {
         if !self.limits.offline {
             return Ok(());
         }
-        let arguments = ["--check-validity", "--print-invalid"].into_iter();
-        let output = command::run(self.command()?, arguments.chain(paths.iter().map(StorePath::as_str)))?;
-        let invalid = String::from_utf8_lossy(&output.stdout);
-        match paths.iter().find(|path| invalid.lines().any(|line| line.trim() == path.as_str())) {
+        match self.invalid(paths)?.first() {
             Some(path) => Ok(self.limits.allow_fetching(path)?),
             None => Ok(()),
         }
+    }
+
+    /// Those of the paths that are not valid.
+    fn invalid(&self, paths: &[StorePath]) -> Result<Vec<StorePath>, StoreError> {
+        let arguments = ["--check-validity", "--print-invalid"].into_iter();
+        let output = command::run(self.command()?, arguments.chain(paths.iter().map(StorePath::as_str)))?;
+        let invalid = String::from_utf8_lossy(&output.stdout);
+        let is_invalid = |path: &&StorePath| invalid.lines().any(|line| line.trim() == path.as_str());
+        Ok(paths.iter().filter(is_invalid).cloned().collect())
     }
 }
 
@@ -75,6 +81,28 @@ impl Store for NixStore {
             return Ok(Sizes::default());
         }
         dry_run::sizes(&self.dry_run(paths)?).ok_or_else(unknown_size)
+    }
+
+    fn forecast(&self, paths: &[StorePath]) -> Result<Forecast, StoreError> {
+        if self.limits.offline {
+            let refuse = |path: StorePath| {
+                let error = self.limits.allow_fetching(&path).err()?;
+                Some((path, error.into()))
+            };
+            let unavailable = self.invalid(paths)?.into_iter().filter_map(refuse).collect();
+            return Ok(Forecast { sizes: Some(Sizes::default()), unavailable, ..Forecast::default() });
+        }
+        let words = self.dry_run(paths)?;
+        let unknown = dry_run::unknown(&words);
+        let refuse = |path: &StorePath| {
+            let refused = "no substituter has it, or none can be reached, and it cannot be built";
+            (path.clone(), StoreError::Refused(refused.to_owned()))
+        };
+        Ok(Forecast {
+            sizes: dry_run::sizes(&words),
+            fetched: dry_run::paths(&words).into_iter().filter(|path| !unknown.contains(path)).collect(),
+            unavailable: paths.iter().filter(|path| unknown.contains(path)).map(refuse).collect(),
+        })
     }
 
     fn realise_through(

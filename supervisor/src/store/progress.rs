@@ -1,6 +1,7 @@
 //! What a request tells about itself while it is under way. Numbers only: `report/progress.rs` shows them.
 
 use std::io::{self, Read};
+use std::sync::OnceLock;
 
 use super::StorePath;
 
@@ -20,6 +21,40 @@ pub(crate) trait Progress: Sync {
 
     /// The request is over, well or not.
     fn end(&self);
+}
+
+/// Finds out whom to tell when there is something to tell: a start that fetches nothing need not know.
+pub(crate) struct LateProgress<F> {
+    find: F,
+    found: OnceLock<Box<dyn Progress + Send>>,
+}
+
+impl<F: Fn() -> Box<dyn Progress + Send> + Sync> LateProgress<F> {
+    pub(crate) fn new(find: F) -> Self {
+        Self { find, found: OnceLock::new() }
+    }
+
+    fn get(&self) -> &dyn Progress {
+        &**self.found.get_or_init(&self.find)
+    }
+}
+
+impl<F: Fn() -> Box<dyn Progress + Send> + Sync> Progress for LateProgress<F> {
+    fn begin(&self, paths: usize, bytes: Option<u64>) {
+        self.get().begin(paths, bytes);
+    }
+    fn started(&self, path: &StorePath, bytes: Option<u64>) {
+        self.get().started(path, bytes);
+    }
+    fn received(&self, path: &StorePath, bytes: u64) {
+        self.get().received(path, bytes);
+    }
+    fn finished(&self, path: &StorePath, bytes: u64) {
+        self.get().finished(path, bytes);
+    }
+    fn end(&self) {
+        self.get().end();
+    }
 }
 
 /// Tells nobody.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Gate, GateError, LimitError, NoProgress, Progress, Store, StoreError, StorePath};
@@ -38,22 +38,16 @@ enum State<W> {
 pub(crate) struct Realiser<W> {
     store: Arc<dyn Store>,
     roots: PathBuf,
-    states: Mutex<HashMap<StorePath, State<W>>>,
+    /// Found out when somebody asks.
+    states: OnceLock<Mutex<States<W>>>,
 }
+
+type States<W> = HashMap<StorePath, State<W>>;
 
 impl<W> Realiser<W> {
     /// `roots` is the folder of this plan's gc roots; what they hold counts as valid.
     pub(crate) fn new(store: Arc<dyn Store>, roots: PathBuf) -> Self {
-        let mut states = HashMap::new();
-        for entry in fs::read_dir(&roots).into_iter().flatten().flatten() {
-            let target = fs::read_link(entry.path()).ok();
-            let path = target.and_then(|target| StorePath::new(target.to_str()?));
-            // A root whose path is gone (the store was wiped) is worth nothing.
-            if let Some(path) = path.filter(|path| store.has(path)) {
-                states.insert(path, State::Valid);
-            }
-        }
-        Self { store, roots, states: Mutex::new(states) }
+        Self { store, roots, states: OnceLock::new() }
     }
 
     /// The folder of this plan's gc roots.
@@ -197,17 +191,26 @@ impl<W> Realiser<W> {
         self.states().insert(path.clone(), state)
     }
 
-    fn states(&self) -> MutexGuard<'_, HashMap<StorePath, State<W>>> {
+    fn states(&self) -> MutexGuard<'_, States<W>> {
+        let states = self.states.get_or_init(|| Mutex::new(self.rooted()));
         // The map is consistent between any two statements that change it.
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+        states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the roots keep.
+    fn rooted(&self) -> States<W> {
+        let roots = fs::read_dir(&self.roots).into_iter().flatten().flatten();
+        let targets = roots.filter_map(|entry| fs::read_link(entry.path()).ok());
+        let paths = targets.filter_map(|target| StorePath::new(target.to_str()?));
+        // A root whose path is gone (the store was wiped) is worth nothing.
+        paths.filter(|path| self.store.has(path)).map(|path| (path, State::Valid)).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::OpenGate;
-    use crate::store::{Limits, Sizes};
+    use crate::store::{Forecast, Limits, OpenGate, Sizes};
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -229,6 +232,10 @@ mod tests {
         fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError> {
             let download = paths.iter().filter(|path| path.as_str().ends_with("-huge")).count() as u64;
             Ok(Sizes { download, ..Sizes::default() })
+        }
+
+        fn forecast(&self, paths: &[StorePath]) -> Result<Forecast, StoreError> {
+            Ok(Forecast { sizes: Some(self.sizes(paths)?), ..Forecast::default() })
         }
 
         fn realise_through(

@@ -146,3 +146,18 @@ fn damage_is_an_error_and_never_a_panic() {
     orphans.entry("12x", "/lib/liba.so");
     assert!(matches!(read_all(&orphans.file()), Err(ReadError::Corrupt { .. })));
 }
+
+#[test]
+fn a_package_that_has_no_store_path_is_corrupt() {
+    let with = |from: &str, to: &str| {
+        let mut writer = Writer::default();
+        writer.entry("12x", "/lib/liba.so").package("a-1");
+        let text = String::from_utf8(writer.out.clone()).unwrap().replace(from, to);
+        read_all(&Writer { out: text.into_bytes(), ..Writer::default() }.file())
+    };
+    assert!(with("a-1", "b-1").is_ok());
+    let hash = "0".repeat(32);
+    for (from, to) in [("a-1", "../a"), (&*hash, "0"), (&hash, &"/".repeat(32)), (&hash, &"#".repeat(32))] {
+        assert!(matches!(with(from, to), Err(ReadError::Corrupt { .. })), "{to}");
+    }
+}

@@ -26,7 +26,7 @@ use super::remove::remove;
 use super::signature::Verdict;
 use crate::store::gate::pass;
 use crate::store::progress::{Told, UnderWay};
-use crate::store::{Gate, Progress, Sizes, StorePath, size};
+use crate::store::{Forecast, Gate, Progress, Sizes, StorePath, size};
 
 /// Requests for narinfos under way at once; each is a round trip and no work.
 pub(super) const LOOKUPS: usize = 24;
@@ -98,6 +98,28 @@ impl<'s> Fetch<'s> {
     /// What [`Fetch::closure`] would fetch.
     pub(super) fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, EmbeddedError> {
         self.missing(paths).map(|missing| total(&missing))
+    }
+
+    /// The same path by path, if not all can be had. A cache that is out of reach is asked once.
+    pub(super) fn forecast(&self, paths: &[StorePath]) -> Forecast {
+        let of = |missing: &[Offer], unavailable| Forecast {
+            sizes: Some(total(missing)),
+            fetched: missing.iter().map(|offer| offer.info.path.clone()).collect(),
+            unavailable,
+        };
+        if let Ok(missing) = self.missing(paths) {
+            return of(&missing, Vec::new());
+        }
+        let (mut all, mut unavailable, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+        for path in paths {
+            match self.missing(std::slice::from_ref(path)) {
+                Ok(missing) => {
+                    all.extend(missing.into_iter().filter(|offer| seen.insert(offer.info.path.clone())));
+                }
+                Err(error) => unavailable.push((path.clone(), error.into())),
+            }
+        }
+        of(&all, unavailable)
     }
 
     /// Fetches an object anew, whatever there is.

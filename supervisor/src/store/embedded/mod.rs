@@ -26,7 +26,7 @@ pub(crate) use http::{http_agent, http_get};
 pub(crate) use maintain::Condition;
 pub(crate) use signature::PublicKey;
 
-use super::{Gate, Limits, NoProgress, OpenGate, Progress, Sizes, Store, StoreError, StorePath};
+use super::{Forecast, Gate, Limits, NoProgress, Progress, Sizes, Store, StoreError, StorePath};
 use cache::Cache;
 use fetch::Fetch;
 use layout::Layout;
@@ -79,14 +79,16 @@ impl EmbeddedStore {
         Ok(self.root())
     }
 
-    /// Makes the paths valid, each protected by a root of its own name in the folder.
+    /// Makes the paths valid, if the gate has nothing against what comes along, each protected by a root of its own name
+    /// in the folder.
     pub(crate) fn fetch(
         &self,
         paths: &[StorePath],
+        gate: &dyn Gate,
         roots: &Path,
         progress: &dyn Progress,
     ) -> Result<(), EmbeddedError> {
-        self.realise_with_roots(&OpenGate, paths, |_, path| roots.join(path.base_name()), progress)
+        self.realise_with_roots(gate, paths, |_, path| roots.join(path.base_name()), progress)
     }
 
     fn realise_with_roots(
@@ -119,6 +121,10 @@ impl Store for EmbeddedStore {
 
     fn sizes(&self, paths: &[StorePath]) -> Result<Sizes, StoreError> {
         Ok(Fetch::new(self, &NoProgress).sizes(paths)?)
+    }
+
+    fn forecast(&self, paths: &[StorePath]) -> Result<Forecast, StoreError> {
+        Ok(Fetch::new(self, &NoProgress).forecast(paths))
     }
 
     fn realise_through(

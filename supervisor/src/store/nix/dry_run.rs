@@ -28,6 +28,17 @@ pub(super) fn paths(words: &str) -> Vec<StorePath> {
     words.lines().filter_map(|line| StorePath::new(line.trim())).collect()
 }
 
+/// Those that Nix can neither fetch nor build. It says so before or after what it can (`printMissing`):
+/// ```text
+/// don't know how to build these paths:
+///   /nix/store/…
+/// ```
+pub(super) fn unknown(words: &str) -> Vec<StorePath> {
+    let words = super::command::strip_colours(words);
+    let lines = words.lines().skip_while(|line| !line.contains("don't know how to build"));
+    lines.skip(1).map_while(|line| StorePath::new(line.trim())).collect()
+}
+
 fn bytes(text: &str) -> Option<u64> {
     let (number, unit) = text.trim().split_once(' ')?;
     let exponent = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"].iter().position(|known| *known == unit)?;
@@ -66,6 +77,23 @@ mod tests {
         ] {
             assert_eq!(sizes(words), None, "{words}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_told_from_what_is_fetched() {
+        let [one, other] =
+            ["one", "other"].map(|name| format!("/nix/store/0123456789abcdfghijklmnpqrsvwxyz-{name}"));
+        let fetched = format!("this path will be fetched (0.50 MiB download, 2.00 MiB unpacked):\n  {one}\n");
+        let unknown_of = |words: &str| unknown(words).iter().map(ToString::to_string).collect::<Vec<_>>();
+        for words in [
+            format!("don't know how to build these paths:\n  {other}\n{fetched}"),
+            format!(
+                "{fetched}don't know how to build these paths (may be caused by read-only store access):\n  {other}\n"
+            ),
+        ] {
+            assert_eq!(unknown_of(&words), [other.as_str()], "{words}");
+        }
+        assert_eq!(unknown_of(&fetched), [""; 0]);
     }
 
     #[test]

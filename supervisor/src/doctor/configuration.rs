@@ -1,0 +1,42 @@
+//! The policy's files, one by one. Sections of `config.toml` are looked at by those who use them.
+
+use sonde_policy::{Problem, Severity};
+
+use super::finding::Finding;
+use crate::rules::{RulesError, in_force};
+use crate::settings::Settings;
+
+/// Reads each file of the policy that is in force.
+pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
+    const ID: &str = "configuration.policy";
+    let mut findings = Vec::new();
+    for read in in_force(settings) {
+        let path = read.path.display();
+        match read.outcome {
+            None => {}
+            Some(Ok((policy, warnings))) => {
+                let warnings = warnings.iter().filter(|problem| problem.severity == Severity::Warning);
+                let warnings: Vec<String> = warnings.map(Problem::summary).collect();
+                findings.push(match warnings.first() {
+                    Some(first) => {
+                        Finding::warning(ID, first, format!("`sonde policy check {path}` shows all"))
+                    }
+                    None => Finding::ok(ID, format!("{path}: sound; {} rules", policy.extent().rules)),
+                });
+            }
+            Some(Err(error)) => {
+                let remedy = match error {
+                    RulesError::Mistakes(_) => {
+                        format!("`sonde policy check {path}` shows all; until then nothing is provided")
+                    }
+                    RulesError::File(_) => "put that right; until then nothing is provided".to_owned(),
+                };
+                findings.push(Finding::error(ID, error.to_string(), remedy));
+            }
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(ID, "no policy: every package may be provided"));
+    }
+    findings
+}
