@@ -276,8 +276,8 @@ struct Call {
 /// The engines that a user's trees can have. Without a filter only those of an ordinary user are, see [`Engine`].
 fn engines_of(who: Who) -> &'static [Engine] {
     match who {
-        Who::Root => &[Engine::Seccomp, Engine::Ptrace],
-        Who::Alice => &[Engine::Seccomp, Engine::Ptrace, Engine::PtraceAll],
+        Who::Root => &[Engine::Seccomp, Engine::Ptrace, Engine::Inline],
+        Who::Alice => &[Engine::Seccomp, Engine::Ptrace, Engine::PtraceAll, Engine::Inline],
     }
 }
 
@@ -330,8 +330,9 @@ fn calls() -> Result<()> {
             })?;
             let Some((native, supervised)) = samples.split_first() else { bail!("a way was left out") };
             for (engine, supervised) in engines.iter().zip(supervised) {
-                // Where every call stops, what a trap takes cannot be told from what the others do.
-                let each = traps.filter(|&traps| traps > 0.5 && *engine != Engine::PtraceAll);
+                // Where every call stops, what a trap takes cannot be told from what the others do; inline there is none.
+                let has_traps = matches!(engine, Engine::Seccomp | Engine::Ptrace);
+                let each = traps.filter(|&traps| traps > 0.5 && has_traps);
                 let each = each.map(|traps| time((supervised.median() - native.median()) / traps));
                 table.row([
                     call.shown.to_owned(),
@@ -349,7 +350,7 @@ fn calls() -> Result<()> {
     table.print();
     println!(
         "dlopen includes dlclose, openat includes close. EACH TRAP: what the call takes longer, by its traps. ptrace-all: \
-         without\na filter, every call of the program stops twice."
+         without\na filter, every call of the program stops twice. inline: no traps, but questions about what is not there."
     );
     Ok(())
 }

@@ -141,18 +141,26 @@ impl Thread {
         let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).ok();
         let base = pairs.iter().find(|pair| word(&pair[..8]) == Some(AT_BASE))?;
         let base = word(&base[8..])?;
+        let (range, path) = self.mapping_at(instruction)?;
+        (self.mapping_at(Address(base))?.1 == path).then_some((range, path))
+    }
+
+    /// The file that is mapped at an address, and where that part of it begins and ends.
+    pub(crate) fn mapping_at(self, address: Address) -> Option<(Range<u64>, PathBuf)> {
         let maps = fs::read_to_string(self.proc("maps")).ok()?;
-        let mapping = |address: u64| {
-            maps.lines().find_map(|line| {
-                let (range, rest) = line.split_once(' ')?;
-                let (start, end) = range.split_once('-')?;
-                let range = u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?;
-                let path = rest.find('/').map(|at| &rest[at..])?;
-                range.contains(&address).then_some((range, path))
-            })
-        };
-        let (range, path) = mapping(instruction.0)?;
-        (mapping(base)?.1 == path).then(|| (range, path.into()))
+        maps.lines().find_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (start, end) = range.split_once('-')?;
+            let range = u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?;
+            let path = rest.find('/').and_then(|at| rest.get(at..))?;
+            range.contains(&address.0).then(|| (range, path.into()))
+        })
+    }
+
+    /// What the kernel calls the file that it executes, by device and inode, whatever its path has become.
+    pub(crate) fn executable_identity(self) -> Option<(u64, u64)> {
+        let data = fs::metadata(self.proc("exe")).ok()?;
+        Some((data.dev(), data.ino()))
     }
 
     /// A copy of its standard error.

@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sonde_interp::handoff::Wish;
+use sonde_interp::handoff::{Hello, Wish};
 use sonde_interp::plan::{BUILT_BY_NIX, LOOKS_AT_CACHE};
 use sonde_resolve::bundle::Bundle;
 use tracing::debug;
@@ -15,7 +16,7 @@ use super::hello::HelloError;
 use super::plans::{Made, Turn};
 use super::provision::Provision;
 use super::tree::Tree;
-use crate::guest::remote::{GuestRoot, variable_in};
+use crate::guest::remote::{GuestRoot, Thread, variable_in};
 use crate::plan::cache::ServedCache;
 use crate::plan::closure::{GuestFiles, resolve};
 use crate::plan::draft::Body;
@@ -38,6 +39,38 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// The program of a hello, and what came with that.
+    pub(super) fn of(
+        hello: &Hello<'_>,
+        descriptors: Vec<OwnedFd>,
+        thread: Thread,
+    ) -> Result<Self, HelloError> {
+        debug!(program = %String::from_utf8_lossy(hello.program), direct = hello.direct, "hello");
+        // What the kernel executed, or, where the shim maps the program itself, what it sent.
+        let Some(file) = descriptors.into_iter().next().filter(|_| hello.direct) else {
+            return Self::executed_by(thread, hello.wish);
+        };
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        Self::new(path, file.into(), thread.executable_path().ok(), thread, hello.wish)
+    }
+
+    /// The program that the kernel has executed.
+    pub(super) fn executed_by(thread: Thread, wish: Wish) -> Result<Self, HelloError> {
+        Self::new(thread.executable_path()?, thread.executable()?, None, thread, wish)
+    }
+
+    fn new(
+        path: PathBuf,
+        file: File,
+        executable: Option<PathBuf>,
+        thread: Thread,
+        wish: Wish,
+    ) -> Result<Self, HelloError> {
+        let root = thread.root().or_else(|_| GuestRoot::own())?;
+        let environment = thread.environment().unwrap_or_default();
+        Ok(Self { path, file, executable, wish, root, environment })
+    }
+
     /// One of its environment variables.
     pub(super) fn variable(&self, name: &str) -> Option<&[u8]> {
         variable_in(&self.environment, name)
@@ -103,7 +136,7 @@ fn admit_by_plan(
             let cache_path = Some(plan.loader_cache()).filter(|path| !path.is_empty());
             let cache_path = cache_path.map(|path| path_of(path).to_owned());
             let file = tree.files.open(path).ok()?;
-            tree.provisions.add(Loader { path: path.to_owned(), file, cache_path, looks_at_cache })
+            tree.provisions.add(Loader::known(path, file, cache_path, looks_at_cache))
         }
     };
     tree.learn(&guest.path, body.closure(), &provision, Some(cache));
@@ -159,11 +192,25 @@ fn admit_anew(
     // What could not be had may be had next time.
     if let Some((key, turn)) = turn.filter(|_| is_whole) {
         let (bundle, closure, loader) = (&bundle, &closure, &provision.loader);
-        let made = Made { bundle, closure, loader, built_by_nix, elsewhere: tree.files.are_elsewhere() };
+        let inline = tree.engine.wants_inline() && obstacle_to_inline(tree, loader).is_none();
+        let elsewhere = tree.files.are_elsewhere();
+        let made = Made { bundle, closure, loader, built_by_nix, elsewhere, inline };
         tree.plans.begin(key, turn, guest, &made);
     }
     tree.learn(&guest.path, closure, &provision, None);
     Ok(Admitted { provision, built_by_nix })
+}
+
+/// Why a program cannot have the engine inline, which sees nothing of what the loader can open, at this start and the next;
+/// nothing, if it can.
+pub(super) fn obstacle_to_inline(tree: &Tree, loader: &Loader) -> Option<&'static str> {
+    let obstacles = [
+        (tree.permission.policy().is_some(), "the policy is to be asked at every open"),
+        (tree.files.are_elsewhere(), "the store lies elsewhere than its paths say"),
+        (loader.looks_at_cache, "the loader looks at its cache, which is no file"),
+        (loader.site().is_none(), "where the loader opens files is not known"),
+    ];
+    obstacles.into_iter().find_map(|(stands, words)| stands.then_some(words))
 }
 
 /// A program built by Nix names a loader in the store: it runs under that one.

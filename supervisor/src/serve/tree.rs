@@ -199,10 +199,17 @@ impl Tree {
     }
 
     /// A search of a folder begins with its folders for newer processors (`glibc-hwcaps`, ld.so(8)); an open by whole
-    /// path has none. So a folder is found out that a library opened later has in its search path.
-    fn notice_search(&self, path: &Path) {
-        let folder =
-            path.ancestors().skip(1).find(|folder| folder.ends_with("glibc-hwcaps")).and_then(Path::parent);
+    /// path has none. So a folder is found out that a library opened later has in its search path. Of those nobody is told
+    /// who is told of misses only; but then every search of a folder is one by what the miss says.
+    fn notice_search(&self, path: &Path, call: &Call) {
+        let folder = match call {
+            Call::Missed { on_stack: true, .. } => path.parent(),
+            _ => path
+                .ancestors()
+                .skip(1)
+                .find(|folder| folder.ends_with("glibc-hwcaps"))
+                .and_then(Path::parent),
+        };
         if let Some(folder) = folder.filter(|folder| !self.is_searched(folder)) {
             self.searched.write().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
         }
@@ -216,9 +223,12 @@ impl Tree {
                     pool.submit(Job::Greet(socket, thread));
                 }
             }
-            Call::Stat { path, buffer } => self.describe(notification, path, buffer),
+            Call::Stat { buffer, .. } => {
+                let buffer = *buffer;
+                self.describe(notification, buffer);
+            }
             Call::Open { .. } if !self.is_by_a_loader(&notification) => notification.let_through(),
-            Call::Open { path, .. } => self.open(notification, path, pool),
+            Call::Open { .. } | Call::Missed { .. } => self.open(notification, pool),
             Call::Other => notification.let_through(),
         }
     }
@@ -269,12 +279,12 @@ impl Tree {
         }
     }
 
-    fn open(&self, notification: Notification, address: Address, pool: &Pool) {
+    fn open(&self, notification: Notification, pool: &Pool) {
         let since = Instant::now();
-        let Ok(path) = notification.read_path(address) else { return notification.let_through() };
-        let thread = notification.thread();
-        self.notice_search(&path);
-        let step = decide(&path, &View::new(self, thread, address));
+        let Ok(path) = notification.path() else { return notification.let_through() };
+        let (thread, address) = (notification.thread(), notification.address());
+        self.notice_search(&path, notification.call());
+        let step = decide(&path, &View::new(self, &notification));
         let load = debug_span!("load", path = %path.display(), thread = thread.map(Thread::id));
         let _load = load.entered();
         debug!(?step);
@@ -337,8 +347,8 @@ impl Tree {
 
     /// glibc 2.44 and later look at the cache before each search, and read it again when it has changed. All look at a
     /// folder of a search path in which they have found nothing yet, and give it up if it does not exist.
-    fn describe(&self, notification: Notification, path: Address, buffer: Address) {
-        let Ok(path) = notification.read_path(path) else { return notification.let_through() };
+    fn describe(&self, notification: Notification, buffer: Address) {
+        let Ok(path) = notification.path() else { return notification.let_through() };
         let stat = self.provisions.with_cache(notification.thread(), &path, ServedCache::metadata);
         if stat.is_some() {
             self.witness.sightings.consulted(notification.thread());
