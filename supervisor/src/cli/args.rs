@@ -65,8 +65,8 @@ Exit status: 0 if there is a provider for everything that was asked for, 1 if no
     Find(Find),
     /// Show where each library of a program would come from, and what is missing
     #[command(after_help = "\
-Nothing is run or fetched. What a library of a package names is known when that package is in the store. What a program opens
-at run time is not known beforehand: sonde trace shows it.
+Nothing is run or fetched. What a library of a package names is known when that package is in the
+store. What a program opens at run time is not known beforehand: sonde trace shows it.
 
 Exit status: 0 if everything would be there; 127 if something is missing; 126 if the policy forbids
 something, or a file cannot be read or run.")]
@@ -85,7 +85,7 @@ something, or a file cannot be read or run.")]
     /// Manage the embedded store, for machines without Nix
     #[command(subcommand)]
     Store(StoreCommand),
-    /// Look after what is kept of programs that were run, so that they start as fast as natively
+    /// Look after what is kept of programs, for them to start as fast as natively
     #[command(subcommand)]
     Plans(PlansCommand),
     /// Print completions for a shell
@@ -327,10 +327,10 @@ Exit status: 0 if something may be provided, 1 if not.")]
     Explain(Explain),
     /// Print a policy to begin with
     #[command(after_help = "\
-Without options, one that permits everything, with an example of each kind of rule. With --for, the
-narrowest one with which the program has what it is linked against; what it asks for at run time is to
-be added. With --from-plan, the narrowest one with which it has what it was given so far, that included:
-run it first, and let it do what it is to do.")]
+Without options, one that permits everything, with an example of each kind of rule. With --for,
+the narrowest one with which the program has what it is linked against; what it asks for at run
+time is to be added. With --from-plan, the narrowest one with which it has what it was given so
+far, that included: run it first, and let it do what it is to do.")]
     Init {
         /// Permit what this program is linked against, and nothing else
         #[arg(long = "for", value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
