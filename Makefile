@@ -3,7 +3,7 @@ CARGO ?= cargo
 SHIM  := $(CARGO) build --quiet --release --manifest-path interp/Cargo.toml
 WORLD := $(CARGO) run --quiet --manifest-path tests/world/Cargo.toml --
 
-.PHONY: demo test check bench world tools clean
+.PHONY: demo test browser check bench world tools clean
 
 ## demo: run a real foreign program in a NixOS-like root, and show each library that it is given
 demo: world
@@ -16,6 +16,12 @@ test: world
 	@$(CARGO) test --quiet --manifest-path tests/world/Cargo.toml
 	@$(CARGO) test --quiet --manifest-path interp/Cargo.toml --lib
 	@$(CARGO) test --workspace
+
+## browser: the page of `sonde trace --html` in Chromium, which is installed if it is not there (Debian: 124 MB)
+browser: world
+	@$(SHIM)
+	@command -v chromium >/dev/null || apt-get install -qq -y --no-install-recommends chromium >/dev/null
+	@$(CARGO) test --package sonde --test tests trace::page
 
 ## check: formatting, lints, documentation, licences and advisories
 check: tools

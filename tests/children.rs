@@ -91,7 +91,7 @@ fn a_child_without_an_environment_is_served() {
 fn a_child_of_another_user_is_served() {
     let (_state, root) = fixture().cold(Who::Root);
     let words = ["--userspec=1000:100", "/", &fixture().guest("load"), "here", "libexpat.so.1"];
-    let root = root.bind(fixture().world.fhs().join("usr/sbin/chroot"), "/chroot");
+    let root = fixture().with_trees(root).bind(fixture().world.fhs().join("usr/sbin/chroot"), "/chroot");
     assert_expat_from_the_store(&run(root.command("/chroot").args(words)));
 }
 

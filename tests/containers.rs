@@ -16,6 +16,11 @@ fn with_tools(root: RootBuilder) -> RootBuilder {
     root.bind(fixture().world.fhs().join("usr/bin"), "/debian").bind("/usr/bin/bwrap", BWRAP)
 }
 
+/// The same, where what begins outside of a sandbox and goes on inside is one tree.
+fn with_tools_and_trees(root: RootBuilder) -> RootBuilder {
+    with_tools(fixture().with_trees(root))
+}
+
 /// Runs a program in a sandbox of bubblewrap's that begins as a copy of the root.
 fn boxed(root: &RootBuilder, options: &[&str], program: &[&str]) -> Outcome {
     let own = ["--bind", "/", "/", "--dev-bind", "/dev", "/dev"];
@@ -37,7 +42,11 @@ fn in_a_sandbox_without_run_and_home_the_tree_is_still_served() {
         {
             let (_state, root) = fixture().cold(who);
             let options: Vec<&str> = hidden.iter().chain(unshared).copied().collect();
-            assert_expat_from_the_store(&boxed(&with_tools(root), &options, &[LOAD, "here", EXPAT]));
+            assert_expat_from_the_store(&boxed(
+                &with_tools_and_trees(root),
+                &options,
+                &[LOAD, "here", EXPAT],
+            ));
         }
     }
 }
@@ -63,7 +72,7 @@ fn a_sandbox_with_another_store_is_left_alone() {
     let loader = format!("{system}/lib/ld-linux-x86-64.so.2");
     let program = fixture().compile("raised", "with-runpath", &[&format!("-Wl,-rpath,{system}/lib")]);
     for who in EVERYBODY {
-        let root = with_tools(fixture().root(who)).env("NIX_LD", &loader);
+        let root = with_tools_and_trees(fixture().root(who)).env("NIX_LD", &loader);
         let other_store = ["--tmpfs", "/nix", "--ro-bind", &system, &system];
         let outcome = boxed(&root, &other_store, &[&program]);
         assert!(outcome.stdout.starts_with("secure 0 "), "{outcome}");
@@ -107,7 +116,7 @@ fn paths_are_resolved_in_the_programs_root_and_folder() {
     }
     for who in EVERYBODY {
         let (state, root) = fixture().cold(who);
-        let root = with_tools(root)
+        let root = with_tools_and_trees(root)
             .bind(fixture().shim(), "/jail/lib64/ld-linux-x86-64.so.2")
             .bind(state.path().join("nix"), "/jail/nix")
             .bind(fixture().guests(), "/jail/guests")

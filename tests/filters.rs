@@ -11,6 +11,8 @@ fn filtered(who: Who, way: &str) -> Outcome {
     let own = fixture().guests().join("libfiltered.so.1");
     fixture().library(&own, "libfiltered.so.1");
     let (_state, root) = fixture().cold(who);
+    // Inline it is otherwise: see `inline`.
+    let root = fixture().with_trees(root);
     let guest = fixture().guest("filters");
     let outcome = run(root.command(guest).args([way, EXPAT, PNG, "/guests/libfiltered.so.1"]));
     assert!(outcome.succeeded(), "{outcome}");

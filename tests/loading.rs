@@ -123,7 +123,7 @@ fn a_module_is_found_by_the_end_of_its_path() {
             let outcome = run(root.command(SONDE).args(["trace", &fixture().guest("load"), "here", module]));
             assert!(outcome.stdout.starts_with(&format!("{module}: map {module} ")), "{outcome}");
             let name = module.rsplit('/').next().unwrap();
-            let row = outcome.stderr.lines().find(|line| line.starts_with(name));
+            let row = outcome.stderr.lines().find(|line| line.split_whitespace().any(|word| word == name));
             let row = row.unwrap_or_else(|| panic!("{outcome}"));
             assert!(row.contains("redirected") && row.contains(package), "{row}: {outcome}");
         }

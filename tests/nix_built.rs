@@ -4,7 +4,7 @@ use std::process::Command;
 
 use sonde_world::{Program, RootBuilder};
 
-use crate::harness::{EVERY_ENGINE, EVERYBODY, Outcome, SONDE, Who, fixture, run};
+use crate::harness::{EVERYBODY, Outcome, SONDE, TREE_ENGINES, Who, fixture, run};
 
 /// Makes a foreign program look as if Nix had built it: with the loader and the C library of the root's system. Returns
 /// its path inside the root.
@@ -61,7 +61,7 @@ fn so_it_is_to_its_children_which_the_kernel_starts() {
         "{guest} here libpng16.so.16; env -i {guest} fork libsqlite3.so.0; sh -c '{guest} threads libxml2.so.2 libexpat.so.1'"
     );
     for who in EVERYBODY {
-        for engine in EVERY_ENGINE {
+        for engine in TREE_ENGINES {
             let root = fixture().under(engine, fixture().without_shim(who));
             let outcome = run(root.command(SONDE).args(["run", "sh", "-c", &script]));
             assert_loaded(&outcome, 4);
@@ -73,6 +73,7 @@ fn so_it_is_to_its_children_which_the_kernel_starts() {
 fn a_child_in_a_store_where_nothing_was_ever_realised_waits() {
     let guest = built_by_nix(&fixture().guest("load"), "nix-load");
     let (_state, root) = fixture().cold(Who::Alice);
+    let root = fixture().with_trees(root);
     let script = format!("{guest} here libpng16.so.16 libxml2.so.2");
     assert_loaded(&run(root.command(SONDE).args(["run", "sh", "-c", &script])), 2);
 }
@@ -85,7 +86,7 @@ fn wheels_find_their_libraries_in_python_and_in_its_children() {
     let script =
         format!("{import}\nimport subprocess, sys\nsubprocess.run([sys.executable, '-B', '-c', {import:?}])");
     for who in EVERYBODY {
-        let root = with_environment(program, fixture().without_shim(who));
+        let root = with_environment(program, fixture().with_trees(fixture().without_shim(who)));
         // Where it lies it would find its own; this one is a copy.
         let root = root.env("PYTHONHOME", "/opt/programs/python3/usr");
         let without = run(root.command(&python).args(["-B", "-c", &script]));

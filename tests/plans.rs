@@ -19,6 +19,12 @@ const PRELUDE: &str = "
     kept() { wait_for \"[ \\$(ls $plans 2>/dev/null | grep -c 'plan$') -ge $1 ]\"; }
 ";
 
+/// A root whose store is empty. Inline the second start would ask nobody: see `inline`.
+fn cold(who: Who) -> (tempfile::TempDir, RootBuilder) {
+    let (state, root) = fixture().cold(who);
+    (state, fixture().with_trees(root))
+}
+
 /// Runs a script in a root whose supervisors write a log.
 fn sh(root: &RootBuilder, script: &str) -> Outcome {
     sh_with(root, script, &[])
@@ -37,7 +43,7 @@ fn count(outcome: &Outcome, what: &str) -> usize {
 #[test]
 fn the_second_start_goes_by_the_plan_and_opens_no_index() {
     for who in EVERYBODY {
-        let (_state, root) = fixture().cold(who);
+        let (_state, root) = cold(who);
         let first = sh(&root, &format!("{CURL} --version && kept 1; log"));
         assert!(first.succeeded() && count(&first, ANEW) == 1 && count(&first, OPENED) == 1, "{first}");
         let second = sh(&root, &format!("{CURL} --version && {SONDE} run {CURL} --version; log"));
@@ -50,7 +56,7 @@ fn the_second_start_goes_by_the_plan_and_opens_no_index() {
 #[test]
 fn every_program_starts_twice_and_the_second_time_by_its_plan() {
     for who in EVERYBODY {
-        let root = fixture().root(who);
+        let root = fixture().with_trees(fixture().root(who));
         for program in fixture().world.programs() {
             let mut root = root.clone().env("INPUT", &program.stdin);
             for (name, value) in &program.env {
@@ -86,7 +92,7 @@ fn without_nix_the_second_start_goes_by_the_plan_too() {
 
 #[test]
 fn whatever_decided_and_has_changed_makes_the_next_start_anew() {
-    let (_state, root) = fixture().cold(Who::Alice);
+    let (_state, root) = cold(Who::Alice);
     let warm = format!("{CURL} --version && kept 1 && {CURL} --version; log");
     assert_eq!(count(&sh(&root, &warm), BY_PLAN), 1);
     let deny = r"version = 1\ndefault = 'allow'\n[[soname]]\nname = 'libcurl.so.4'\nrule = 'deny'\n";
@@ -105,7 +111,7 @@ fn whatever_decided_and_has_changed_makes_the_next_start_anew() {
 
 #[test]
 fn a_program_or_a_library_of_its_own_that_was_replaced_is_looked_at_again() {
-    let (_state, root) = fixture().cold(Who::Root);
+    let (_state, root) = cold(Who::Root);
     let program = fixture().guest_that_needs("libbundled.so.1");
     fixture().library(&fixture().guests().join("libbundled.so.1"), "libbundled.so.1");
     let outcome = sh(
@@ -170,7 +176,7 @@ fn a_loader_that_nix_ld_names_is_the_same_by_plan() {
 #[test]
 fn what_was_asked_for_at_run_time_is_learnt_and_so_is_what_nobody_has() {
     for who in EVERYBODY {
-        let (_state, root) = fixture().cold(who);
+        let (_state, root) = cold(who);
         let program = fixture().guest("load");
         let outcome = sh(
             &root,
@@ -198,7 +204,7 @@ fn what_was_asked_for_at_run_time_is_learnt_and_so_is_what_nobody_has() {
 #[test]
 fn what_was_collected_as_garbage_is_realised_again_silently() {
     for who in EVERYBODY {
-        let (_state, root) = fixture().cold(who);
+        let (_state, root) = cold(who);
         let outcome = sh(
             &root,
             &format!(
@@ -213,7 +219,7 @@ fn what_was_collected_as_garbage_is_realised_again_silently() {
 
 #[test]
 fn a_plan_that_is_damaged_torn_or_somebody_elses_is_made_anew() {
-    let (_state, root) = fixture().cold(Who::Root);
+    let (_state, root) = cold(Who::Root);
     let damages = [
         ": > $plan",
         "truncate -s -1 $plan",
@@ -242,7 +248,7 @@ fn a_plan_that_is_damaged_torn_or_somebody_elses_is_made_anew() {
 
 #[test]
 fn the_cache_folder_may_go_at_any_time_and_may_not_be_writable() {
-    let (_state, root) = fixture().cold(Who::Alice);
+    let (_state, root) = cold(Who::Alice);
     let outcome = sh(
         &root,
         &format!(
@@ -259,7 +265,7 @@ fn the_cache_folder_may_go_at_any_time_and_may_not_be_writable() {
 #[test]
 fn of_many_starts_at_once_one_is_worked_out() {
     for who in EVERYBODY {
-        let (_state, root) = fixture().cold(who);
+        let (_state, root) = cold(who);
         let outcome = sh(
             &root,
             &format!(
@@ -273,7 +279,7 @@ fn of_many_starts_at_once_one_is_worked_out() {
 
 #[test]
 fn plans_are_listed_shown_forgotten_and_collected() {
-    let (_state, root) = fixture().cold(Who::Alice);
+    let (_state, root) = cold(Who::Alice);
     let outcome = sh(
         &root,
         &format!(
@@ -300,7 +306,7 @@ fn plans_are_listed_shown_forgotten_and_collected() {
 
 #[test]
 fn after_gc_of_everything_nothing_is_kept_from_the_garbage_collector() {
-    let (_state, root) = fixture().cold(Who::Root);
+    let (_state, root) = cold(Who::Root);
     let outcome = sh(
         &root,
         &format!(
@@ -318,7 +324,7 @@ fn after_gc_of_everything_nothing_is_kept_from_the_garbage_collector() {
 
 #[test]
 fn orders_of_a_command_line_are_for_one_start() {
-    let (_state, root) = fixture().cold(Who::Alice);
+    let (_state, root) = cold(Who::Alice);
     let outcome = sh(
         &root,
         &format!(

@@ -95,14 +95,15 @@ fn the_traps_of_these_tests_are_sprung_by_an_ordinary_program() {
 
 #[test]
 fn a_user_who_has_the_privileges_anyway_is_served() {
-    let outcome = run(&mut fixture().root(Who::Root).command(program("setuid", 0o4755)));
+    let outcome =
+        run(&mut fixture().with_trees(fixture().root(Who::Root)).command(program("setuid", 0o4755)));
     assert_eq!(outcome.stdout, "secure 0 uid 0 0 gid 0 0 seccomp 2 no_new_privs 0\n", "{outcome}");
 }
 
 #[test]
 fn in_an_ordinary_users_tree_it_has_no_privileges() {
     let spawn = fixture().guest("spawn");
-    let root = fixture().root(Who::Alice).bind(loader(), COMPILED_IN_LOADER);
+    let root = fixture().with_trees(fixture().root(Who::Alice)).bind(loader(), COMPILED_IN_LOADER);
     for (name, mode, _) in WAYS {
         let outcome = run(root.command(&spawn).args(["fork", &program(name, mode)]));
         // The kernel says AT_SECURE for file capabilities even where `no_new_privs` has taken them away.

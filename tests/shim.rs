@@ -87,7 +87,7 @@ fn the_per_system_variable_replaces_the_generic_one() {
 #[test]
 fn without_supervisor_and_loader_it_names_the_program_and_ends_with_127() {
     for who in EVERYBODY {
-        let root = fixture().root(who).env("SONDE_SUPERVISOR", "/no/such/sonde");
+        let root = fixture().with_trees(fixture().root(who)).env("SONDE_SUPERVISOR", "/no/such/sonde");
         let outcome = run(&mut root.command(HELLO));
         assert_eq!(outcome.code(), Some(127), "{outcome}");
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
@@ -107,7 +107,7 @@ fn a_loader_that_is_none_is_refused() {
 #[test]
 fn a_supervisor_that_needs_the_shim_itself_does_not_start_another() {
     // A foreign program as the supervisor: its own interpreter is the shim.
-    let root = fixture().root(Who::Alice).env("SONDE_SUPERVISOR", HELLO);
+    let root = fixture().with_trees(fixture().root(Who::Alice)).env("SONDE_SUPERVISOR", HELLO);
     let outcome = run(&mut root.command(HELLO));
     assert_eq!(outcome.code(), Some(127), "{outcome}");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sonde_world::{Program, RootBuilder};
 
-use crate::harness::{Conversation, EVERYBODY, SONDE, Who, fixture, proves, run};
+use crate::harness::{Conversation, EVERY_ENGINE, EVERYBODY, SONDE, Who, fixture, proves, run};
 
 /// Processes of Sonde in a program's mount namespace.
 #[derive(Debug, Default)]
@@ -180,6 +180,22 @@ fn programs_of_one_user_share_a_supervisor_which_leaves_when_nobody_is_left() {
     }
     assert_eq!(shell.ask("ls /tmp/neighbours/sonde").trim(), "lock");
     assert_eq!(shell.ask(hello).trim(), "Hello, world!");
+}
+
+#[test]
+fn without_the_users_door_a_supervisor_ends_with_its_program() {
+    for engine in EVERY_ENGINE {
+        let root = fixture().under(engine, fixture().root(Who::Alice));
+        // One namespace for both: a shell that starts them.
+        let mut shell =
+            Conversation::with(root.command("/bin/sh").args(["-c", "while read c; do eval \"$c\"; done"]));
+        assert_eq!(shell.ask("/opt/programs/hello/usr/bin/hello").trim(), "Hello, world!", "{engine:?}");
+        let started = Instant::now();
+        while !Supervisors::beside(shell.pid()).keepers.is_empty() {
+            assert!(started.elapsed() < Duration::from_secs(100), "{engine:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 #[test]

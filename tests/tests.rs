@@ -10,7 +10,8 @@
 //! - `ends`: exit statuses, signals, pipes, and the end of the supervisor
 //! - `trees`: crowds, exec in threads, stops, debuggers and core dumps, under every engine
 //! - `engines`: which engine is taken, and that the tree does not notice
-//! - `trace`: what `sonde trace` prints
+//! - `inline`: the engine that takes nothing away, and stands back where it would have to
+//! - `trace`: what `sonde trace` tells, and that it is all there is to tell; its page in a browser
 //! - `raised`: setuid, setgid and file capabilities: nothing of the user's is believed
 //! - `refusals`: what is not run, or lacks something, is said in one line
 //! - `search`: what a program brings along comes before what a package has
@@ -52,6 +53,7 @@ mod find;
 mod help;
 mod identity;
 mod index;
+mod inline;
 mod loading;
 mod log;
 mod mount;

@@ -1,71 +1,162 @@
-//! `sonde trace`: the program runs as it would, and a table follows.
+//! `sonde trace`: the program runs as it would, and each library that it loads is told, with who wanted it and why it is
+//! this one.
 
-use crate::harness::{EVERYBODY, SONDE, Who, fixture, run};
+mod browser;
+mod complete;
+mod page;
+mod refused;
+mod schema;
+
+use std::process::Command;
+
+use serde_json::Value;
+use sonde_world::RootBuilder;
+
+use crate::harness::{EVERYBODY, Outcome, SONDE, Who, fixture, run};
 
 const CURL: &str = "/opt/programs/curl/usr/bin/curl";
 
+/// The events of a trace in a file that the run has left in `/home`.
+fn events(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+/// Traces a command line; the outcome, and what the trace says.
+fn traced(root: &RootBuilder, arguments: &[&str]) -> (Outcome, Vec<Value>) {
+    let mut command = root.command(SONDE);
+    command.args(["trace", "--json"]).args(arguments);
+    let outcome = run(&mut command);
+    let lines: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with('{')).collect();
+    let events = events(&lines.join("\n"));
+    (outcome, events)
+}
+
+fn loads(events: &[Value]) -> impl Iterator<Item = &Value> {
+    events.iter().filter(|event| event["event"] == "load")
+}
+
+#[track_caller]
+fn load_of<'e>(events: &'e [Value], soname: &str) -> &'e Value {
+    loads(events)
+        .find(|load| load["soname"] == soname)
+        .unwrap_or_else(|| panic!("no {soname} in {events:#?}"))
+}
+
 #[test]
-fn the_table_has_a_line_for_every_library_that_was_loaded() {
+fn a_line_says_who_needs_a_library_how_it_was_found_and_where_it_comes_from() {
     for who in EVERYBODY {
         let root = fixture().without_shim(who);
         let outcome = run(root.command(SONDE).args(["trace", CURL, "--version"]));
         assert!(outcome.stdout.starts_with("curl 7."), "{outcome}");
-
-        // The loader's own word for what it opened.
-        let debug = run(fixture().root(who).env("LD_DEBUG", "files").command(CURL).arg("--version"));
-        let mut opened: Vec<&str> = debug
-            .stderr
-            .lines()
-            .filter_map(|line| line.split("calling init: /nix/store/").nth(1))
-            .filter_map(|path| path.rsplit('/').next())
-            .filter(|name| !name.starts_with("ld-linux"))
-            .collect();
-        opened.sort_unstable();
-        let mut traced: Vec<&str> = outcome
-            .stderr
-            .lines()
-            .filter(|line| line.contains("/nix/store/"))
-            .filter_map(|line| line.split_whitespace().next())
-            .collect();
-        traced.sort_unstable();
-        assert!(opened.len() > 20, "{debug}");
-        assert_eq!(traced, opened, "{outcome}");
+        let line = |name: &str| {
+            let words = outcome.stderr.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let line = words.into_iter().find(|words| words.get(3) == Some(&name));
+            line.unwrap_or_else(|| panic!("no {name}: {outcome}"))
+        };
+        assert_eq!(line("libcurl.so.4")[4..8], ["curl", "served", "cache", "curl.out"], "{outcome}");
+        let nghttp2 = line("libnghttp2.so.14");
+        assert_eq!(
+            nghttp2[4..9],
+            ["libcurl.so.4", "RUNPATH", "of", "libcurl.so.4", "nghttp2.lib"],
+            "{outcome}"
+        );
+        assert!(nghttp2.last().unwrap().starts_with("/nix/store/"), "{outcome}");
+        let last = outcome.stderr.lines().last().unwrap_or_default();
+        assert!(last.contains(" libraries: ") && last.contains(" from packages"), "{outcome}");
     }
 }
 
 #[test]
-fn the_table_says_who_needs_a_library_and_how_it_was_found() {
-    let root = fixture().without_shim(Who::Alice);
-    let outcome = run(root.command(SONDE).args(["trace", CURL, "--version"]));
-    let line = |name: &str| {
-        let line = outcome.stderr.lines().find(|line| line.starts_with(name));
-        let line = line.unwrap_or_else(|| panic!("no {name}: {outcome}"));
-        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert_eq!(line("libcurl.so.4")[1..5], ["curl", "curl.out", "served", "cache"]);
-    assert_eq!(line("libnghttp2.so.14")[1..4], ["libcurl.so.4", "nghttp2.lib", "RUNPATH"]);
-    assert!(outcome.stderr.ends_with("libraries provided\n"), "{outcome}");
+fn what_had_to_be_fetched_and_what_is_not_there_are_told_apart() {
+    let (_state, root) = fixture().cold(Who::Alice);
+    let guest = fixture().guest("load");
+    let (_, events) = traced(&root, &[&guest, "here", "libexpat.so.1", "libexpat.so.1"]);
+    let expat: Vec<&Value> = loads(&events).filter(|load| load["soname"] == "libexpat.so.1").collect();
+    assert_eq!(expat.len(), 1, "{events:#?}");
+    assert_eq!((&expat[0]["why"], &expat[0]["how"]), (&"dlopen".into(), &"served-cache".into()), "{expat:?}");
+    assert_eq!(expat[0]["realised"], true, "{expat:?}");
+    assert_eq!(expat[0]["package"]["attribute"], "expat", "{expat:?}");
+
+    let needy = fixture().guest_that_needs("libtraced-absent.so.3");
+    let (outcome, events) = traced(&root, &[&needy, "exit", "0"]);
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    let absent = load_of(&events, "libtraced-absent.so.3");
+    assert_eq!((&absent["outcome"], &absent["path"]), (&"absent".into(), &Value::Null), "{absent}");
+    assert!(absent["reason"].as_str().unwrap().contains("in no package of the index"), "{absent}");
+    let end = events.last().unwrap();
+    assert_eq!(
+        (&end["event"], &end["status"], &end["absent"]),
+        (&"end".into(), &127.into(), &1.into()),
+        "{end}"
+    );
 }
 
 #[test]
-fn a_library_that_had_to_be_fetched_and_one_that_is_not_there_are_told_apart() {
-    let (_state, root) = fixture().cold(Who::Alice);
+fn a_name_that_is_asked_for_at_run_time_and_that_nobody_has_is_told_once() {
     let guest = fixture().guest("load");
-    let outcome = run(root.command(SONDE).args(["trace", &guest, "here", "libexpat.so.1", "libexpat.so.1"]));
-    let line = outcome.stderr.lines().find(|line| line.starts_with("libexpat.so.1"));
-    let line = line.unwrap_or_else(|| panic!("no line for libexpat: {outcome}"));
-    assert!(line.contains("(dlopen)") && line.contains("expat.") && line.contains("realised"), "{outcome}");
+    let root = fixture().without_shim(Who::Alice);
+    let (outcome, events) = traced(&root, &[&guest, "here", "libnobody-has-me.so.7", "libexpat.so.1"]);
+    let absent: Vec<&Value> = loads(&events).filter(|load| load["outcome"] == "absent").collect();
+    assert_eq!(absent.len(), 1, "{outcome}");
+    assert_eq!(absent[0]["soname"], "libnobody-has-me.so.7");
+    assert!(!absent[0]["tried"].as_array().unwrap().is_empty(), "{outcome}");
+}
 
-    let needy = fixture().guest_that_needs("libtraced-absent.so.3");
-    let outcome = run(root.command(SONDE).args(["trace", &needy, "exit", "0"]));
-    assert_eq!(outcome.code(), Some(127), "{outcome}");
-    assert!(outcome.stderr.contains("1 not\n") && outcome.stderr.contains(" absent "), "{outcome}");
+#[test]
+fn only_what_is_asked_for_is_shown() {
+    let guest = fixture().guest("load");
+    let root = fixture().without_shim(Who::Alice);
+    let of = |options: &[&str]| {
+        let line = [options, &[&*guest, "here", "libnobody-has-me.so.7", "libexpat.so.1"]].concat();
+        let (_, events) = traced(&root, &line);
+        loads(&events).map(|load| load["soname"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&["--failed"]), ["libnobody-has-me.so.7"]);
+    let provided = of(&["--only-provided"]);
+    assert!(
+        provided.contains(&"libexpat.so.1".into()) && !provided.contains(&"libnobody-has-me.so.7".into())
+    );
+    assert!(of(&["--process", "nobody"]).is_empty());
+    assert!(of(&["--process", "load"]).contains(&"libexpat.so.1".into()));
+}
+
+#[test]
+fn children_are_shown_unless_they_are_not_to_be() {
+    let guest = fixture().guest("load");
+    let root = fixture().root(Who::Alice);
+    let script = format!("{guest} here libexpat.so.1; {guest} here libpng16.so.16; true");
+    let programs = |options: &[&str]| {
+        let (_, events) = traced(&root, &[options, &["/bin/sh", "-c", &script]].concat());
+        let programs = events.iter().filter(|event| event["event"] == "process");
+        let programs = programs.filter(|event| event["program"] == guest.as_str()).count();
+        let mut processes: Vec<u64> = loads(&events).map(|load| load["process"].as_u64().unwrap()).collect();
+        processes.dedup();
+        (programs, processes.len())
+    };
+    assert_eq!(programs(&[]), (2, 3));
+    assert_eq!(programs(&["--no-follow"]), (0, 1));
+}
+
+#[test]
+fn a_trace_in_a_file_leaves_standard_error_to_the_program() {
+    let root = fixture().without_shim(Who::Alice);
+    let guest = fixture().guest("load");
+    let script = format!(
+        "{SONDE} trace -o /tmp/trace.txt {guest} here libexpat.so.1 2>/tmp/stderr; cat /tmp/trace.txt; test ! -s /tmp/stderr"
+    );
+    let outcome = run(root.command("sh").args(["-c", &script]));
+    assert!(outcome.succeeded() && outcome.stdout.contains("libexpat.so.1"), "{outcome}");
+    let nowhere = run(root.command(SONDE).args(["trace", "-o", "/no/such/folder/trace", &guest]));
+    assert_eq!(nowhere.code(), Some(1), "{nowhere}");
+    assert!(nowhere.stderr.contains("/no/such/folder/trace"), "{nowhere}");
 }
 
 #[test]
 fn standard_input_reaches_the_program() {
     let root = fixture().without_shim(Who::Alice);
-    let mut command = root.command(SONDE);
+    let mut command: Command = root.command(SONDE);
     command.args(["trace", "/opt/programs/sqlite3/usr/bin/sqlite3", ":memory:"]);
     let outcome = crate::harness::output::run_with(&mut command, "select 6*7;\n");
     assert_eq!(outcome.stdout, "42\n", "{outcome}");

@@ -127,7 +127,7 @@ fn a_stop_stops_and_a_continue_continues() {
         for signal in [Signal::SIGSTOP, Signal::SIGTSTP, Signal::SIGSTOP] {
             kill(pid, signal).unwrap();
             assert_eq!(waitpid(pid, changes), Ok(WaitStatus::Stopped(pid, signal)), "{engine:?}");
-            assert_eq!(state_of(pid), if engine == Engine::Seccomp { 'T' } else { 't' }, "{engine:?}");
+            assert_eq!(state_of(pid), if engine.traces() { 't' } else { 'T' }, "{engine:?}");
             kill(pid, Signal::SIGCONT).unwrap();
             assert_eq!(waitpid(pid, changes), Ok(WaitStatus::Continued(pid)), "{engine:?}");
         }

@@ -30,7 +30,8 @@ Options:
       --exec PATH           run PATH, with PROGRAM as its argv[0]
       --supervisor PATH     start this supervisor instead of the compiled-in one
       --supervisor-fd N     talk to a supervisor over this inherited socket
-      --engine ENGINE       auto, seccomp or ptrace, instead of what the configuration says
+      --engine ENGINE       auto, seccomp, ptrace or inline, instead of what the
+                            configuration says
       --offline             fetch nothing
       --version             print the version, and what is compiled in
       --help                print this help

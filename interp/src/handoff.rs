@@ -23,13 +23,30 @@
 //! shim ◄─ Proceed ─────────────────── supervisor       then go
 //! ```
 //!
+//! Under the engine inline the shim's code stays in the process, and asks at the door that the Welcome names, over a
+//! connection for each question:
+//!
+//! ```text
+//! shim ── Miss ──────────────────────► supervisor      this path could not be opened
+//! shim ◄─ File [file] ─────────────── supervisor       this is what the open returns
+//!      ◄─ Proceed                                      … or it may be opened again
+//!      ◄─ Absent                                       … or it is not there
+//!      ◄─ Private                                      … or another one is to be started and asked
+//! ```
+//!
 //! Brackets mark descriptors that travel beside a message (`SCM_RIGHTS`, unix(7)).
 //! Both sides treat what they receive as hostile: every read is checked, unknown versions are refused.
 
 use core::fmt;
 
+mod engine;
+mod wire;
+
+pub use engine::{Engine, Wish};
+use wire::{Reader, Writer};
+
 /// Raised whenever a message changes its layout; the other side refuses what it does not know.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The `dirfd` of a *call to the supervisor*: `openat(CALL_DIRFD, CALL_PATH)` from a supervised process is
 /// trapped and answered with a socket. Unsupervised, the kernel answers `EBADF`, since a negative number
@@ -66,78 +83,19 @@ const REFUSAL: u32 = u32::from_le_bytes(*b"SNDR");
 const LISTENER: u32 = u32::from_le_bytes(*b"SNDL");
 const PROCEED: u32 = u32::from_le_bytes(*b"SNDP");
 const PRIVATE: u32 = u32::from_le_bytes(*b"SNDX");
+const MISS: u32 = u32::from_le_bytes(*b"SNDM");
+const FILE: u32 = u32::from_le_bytes(*b"SNDF");
+const ABSENT: u32 = u32::from_le_bytes(*b"SNDA");
+const KINDS: [u32; 9] = [HELLO, WELCOME, REFUSAL, LISTENER, PROCEED, PRIVATE, MISS, FILE, ABSENT];
+
+/// How long a [`Miss`] is without its path, in bytes.
+pub const MISS_HEAD: usize = 24;
+
+/// The longest answer to a [`Miss`], in bytes.
+pub const MAX_VERDICT: usize = 8;
 
 /// Where a user's supervisor can be reached, below `$XDG_RUNTIME_DIR`.
 pub const DOOR: &str = "sonde/socket";
-
-/// What makes traps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// A filter with a listener (seccomp_unotify(2)).
-    Seccomp,
-    /// The supervisor as a tracer (ptrace(2)).
-    Ptrace,
-}
-
-/// Which engine somebody asks for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Wish {
-    /// Nobody has said anything.
-    #[default]
-    Unsaid,
-    /// Whichever works.
-    Auto,
-    /// This one, or none.
-    Only(Engine),
-}
-
-impl Wish {
-    /// What `--engine` takes.
-    pub const WORDS: [&'static str; 3] = ["auto", "seccomp", "ptrace"];
-
-    /// Understands a word of the command line or the configuration.
-    pub fn from_word(word: &[u8]) -> Option<Self> {
-        match word {
-            b"auto" => Some(Self::Auto),
-            b"seccomp" => Some(Self::Only(Engine::Seccomp)),
-            b"ptrace" => Some(Self::Only(Engine::Ptrace)),
-            _ => None,
-        }
-    }
-
-    fn to_number(self) -> u32 {
-        match self {
-            Self::Unsaid => 0,
-            Self::Auto => 1,
-            Self::Only(engine) => 2 + engine.to_number(),
-        }
-    }
-
-    fn from_number(number: u32) -> Result<Self, MessageError> {
-        match number {
-            0 => Ok(Self::Unsaid),
-            1 => Ok(Self::Auto),
-            number => Engine::from_number(number - 2).map(Self::Only),
-        }
-    }
-}
-
-impl Engine {
-    fn to_number(self) -> u32 {
-        match self {
-            Self::Seccomp => 0,
-            Self::Ptrace => 1,
-        }
-    }
-
-    fn from_number(number: u32) -> Result<Self, MessageError> {
-        match number {
-            0 => Ok(Self::Seccomp),
-            1 => Ok(Self::Ptrace),
-            _ => Err(MessageError::Kind),
-        }
-    }
-}
 
 /// The first message: a program is about to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +116,8 @@ pub struct Hello<'a> {
 /// survive its supervisor, a socket on which the listener is wanted too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Welcome<'a> {
-    /// The address at which the loader must be mapped: the filter recognises it by this.
+    /// The address at which the loader must be mapped: the filter recognises it by this. Of no meaning to the engine
+    /// inline.
     pub loader_base: u64,
     /// What makes traps in the tree; of no meaning to a member.
     pub engine: Engine,
@@ -170,6 +129,13 @@ pub struct Welcome<'a> {
     pub supervisor_pid: u32,
     /// `struct sock_filter` rows in memory order; empty for a member, which inherits the filter or the tracer.
     pub filter: &'a [u8],
+    /// Engine inline: where the loader opens files, in bytes behind its load bias ([`crate::site`]).
+    pub site: u64,
+    /// Engine inline: the path at which the loader looks for its cache, and the file that is to be opened in its place.
+    /// Empty where there is none to be had without asking.
+    pub cache: [&'a [u8]; 2],
+    /// Engine inline: where misses are told, a path or the name of an abstract socket with its leading NUL (unix(7)).
+    pub door: &'a [u8],
 }
 
 /// The answer to a program that must not, or cannot, be started under supervision.
@@ -188,6 +154,17 @@ pub struct Listener {
     pub errno: u32,
 }
 
+/// A loader could not open a path that could be a library's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Miss<'a> {
+    /// Where the loader has made the call.
+    pub instruction: u64,
+    /// Does the path lie on the stack? The loader puts the paths of a search together there.
+    pub on_stack: bool,
+    /// What it wanted to open.
+    pub path: &'a [u8],
+}
+
 /// What the shim may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {
@@ -195,8 +172,12 @@ pub enum Answer<'a> {
     Welcome(Welcome<'a>),
     /// Do not.
     Refusal(Refusal<'a>),
-    /// Engine ptrace: the supervisor has done its part.
+    /// Engine ptrace: the supervisor has done its part. To a miss: the call may be made again.
     Proceed,
+    /// To a miss: the descriptor that is attached is what the call returns.
+    File,
+    /// To a miss: there is no such file.
+    Absent,
     /// The supervisor serves others, whose environment says something else; start one for this program.
     Private,
 }
@@ -269,6 +250,10 @@ impl<'a> Answer<'a> {
                 writer.u32(welcome.filter_flags)?;
                 writer.u32(welcome.supervisor_pid)?;
                 writer.bytes(welcome.filter)?;
+                writer.u64(welcome.site)?;
+                writer.bytes(welcome.cache[0])?;
+                writer.bytes(welcome.cache[1])?;
+                writer.bytes(welcome.door)?;
                 Ok(writer.length)
             }
             Self::Refusal(refusal) => {
@@ -279,6 +264,8 @@ impl<'a> Answer<'a> {
             }
             Self::Proceed => Ok(Writer::start(buffer, PROCEED)?.length),
             Self::Private => Ok(Writer::start(buffer, PRIVATE)?.length),
+            Self::File => Ok(Writer::start(buffer, FILE)?.length),
+            Self::Absent => Ok(Writer::start(buffer, ABSENT)?.length),
         }
     }
 
@@ -293,6 +280,9 @@ impl<'a> Answer<'a> {
                 filter_flags: reader.u32()?,
                 supervisor_pid: reader.u32()?,
                 filter: reader.bytes()?,
+                site: reader.u64()?,
+                cache: [reader.bytes()?, reader.bytes()?],
+                door: reader.bytes()?,
             }),
             REFUSAL => Self::Refusal(Refusal {
                 exit_code: u8::try_from(reader.u32()?).map_err(|_| MessageError::Kind)?,
@@ -300,10 +290,35 @@ impl<'a> Answer<'a> {
             }),
             PROCEED => Self::Proceed,
             PRIVATE => Self::Private,
+            FILE => Self::File,
+            ABSENT => Self::Absent,
             _ => return Err(MessageError::Kind),
         };
         reader.end()?;
         Ok(answer)
+    }
+}
+
+impl<'a> Miss<'a> {
+    /// The message up to its path, which follows it.
+    pub fn head(&self) -> Result<[u8; MISS_HEAD], MessageError> {
+        let mut buffer = [0; MISS_HEAD];
+        let mut writer = Writer::start(&mut buffer, MISS)?;
+        writer.u64(self.instruction)?;
+        writer.u32(u32::from(self.on_stack))?;
+        writer.u32(u32::try_from(self.path.len()).map_err(|_| MessageError::Length)?)?;
+        Ok(buffer)
+    }
+
+    /// Reads a message; the path borrows from it.
+    pub fn decode(message: &'a [u8]) -> Result<Self, MessageError> {
+        let (kind, mut reader) = Reader::start(message)?;
+        if kind != MISS {
+            return Err(MessageError::Kind);
+        }
+        let miss = Self { instruction: reader.u64()?, on_stack: reader.u32()? != 0, path: reader.bytes()? };
+        reader.end()?;
+        Ok(miss)
     }
 }
 
@@ -327,83 +342,6 @@ impl Listener {
     }
 }
 
-struct Writer<'a> {
-    buffer: &'a mut [u8],
-    length: usize,
-}
-
-impl<'a> Writer<'a> {
-    fn start(buffer: &'a mut [u8], kind: u32) -> Result<Self, MessageError> {
-        let mut writer = Self { buffer, length: 0 };
-        writer.u32(kind)?;
-        writer.u32(PROTOCOL)?;
-        Ok(writer)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), MessageError> {
-        let end = self.length.checked_add(bytes.len()).ok_or(MessageError::Length)?;
-        self.buffer.get_mut(self.length..end).ok_or(MessageError::Length)?.copy_from_slice(bytes);
-        self.length = end;
-        Ok(())
-    }
-
-    fn u32(&mut self, value: u32) -> Result<(), MessageError> {
-        self.put(&value.to_le_bytes())
-    }
-
-    fn u64(&mut self, value: u64) -> Result<(), MessageError> {
-        self.put(&value.to_le_bytes())
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), MessageError> {
-        self.u32(u32::try_from(bytes.len()).map_err(|_| MessageError::Length)?)?;
-        self.put(bytes)
-    }
-}
-
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn start(message: &'a [u8]) -> Result<(u32, Self), MessageError> {
-        let mut reader = Self { rest: message };
-        let kind = reader.u32()?;
-        match reader.u32()? {
-            PROTOCOL => Ok((kind, reader)),
-            _ if ![HELLO, WELCOME, REFUSAL, LISTENER, PROCEED, PRIVATE].contains(&kind) => {
-                Err(MessageError::Kind)
-            }
-            other => Err(MessageError::Protocol(other)),
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], MessageError> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(MessageError::Length)?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
-    fn u32(&mut self) -> Result<u32, MessageError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, MessageError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], MessageError> {
-        let length = usize::try_from(self.u32()?).map_err(|_| MessageError::Length)?;
-        let (head, rest) = self.rest.split_at_checked(length).ok_or(MessageError::Length)?;
-        self.rest = rest;
-        Ok(head)
-    }
-
-    fn end(&self) -> Result<(), MessageError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(MessageError::Length) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,6 +354,9 @@ mod tests {
             filter_flags: 0x28,
             supervisor_pid: 77,
             filter: &[1, 2, 3, 4, 5, 6, 7, 8],
+            site: 0x20b16,
+            cache: [b"/etc/ld.so.cache", b"/home/alice/.cache/sonde/served/x.cache"],
+            door: b"/run/user/1000/sonde/socket",
         })
     }
 
@@ -431,7 +372,7 @@ mod tests {
         }
 
         let refusal = Answer::Refusal(Refusal { exit_code: 126, message: b"no" });
-        for answer in [welcome(), refusal, Answer::Proceed, Answer::Private] {
+        for answer in [welcome(), refusal, Answer::Proceed, Answer::Private, Answer::File, Answer::Absent] {
             let length = answer.encode(&mut buffer).unwrap();
             assert_eq!(Answer::decode(&buffer[..length]), Ok(answer));
         }
@@ -439,6 +380,11 @@ mod tests {
         let listener = Listener { errno: 16 };
         let length = listener.encode(&mut buffer).unwrap();
         assert_eq!(Listener::decode(&buffer[..length]), Ok(listener));
+
+        let miss = Miss { instruction: 0x7f12_3456_7000, on_stack: true, path: b"/usr/lib/libz.so.1" };
+        let message = [&miss.head().unwrap()[..], miss.path].concat();
+        assert_eq!(Miss::decode(&message), Ok(miss));
+        assert_eq!(Miss::decode(&message[..message.len() - 1]), Err(MessageError::Length));
     }
 
     #[test]

@@ -12,10 +12,12 @@ use sonde_interp::handoff::{Answer, Engine, Welcome, Wish};
 use sonde_interp::stack::InitialStack;
 
 use crate::executable;
-use crate::map::{self, Head, Place};
+use crate::inline;
+use crate::map::{self, Head, Loader, Place};
 use crate::say::{complain, describe};
 use crate::supervisor::{self, Mailbox, Wanted, nul_terminated};
-use crate::sys::{self, Descriptor, Errno, NullTerminated, Received};
+use crate::sys::{self, Address, Descriptor, Errno, NullTerminated, Received};
+use crate::warm;
 
 /// As a shell reports a command that was not found, and one that could not be run (POSIX, 2.8.2).
 const NOT_FOUND: i32 = 127;
@@ -25,12 +27,6 @@ const NOT_RUNNABLE: i32 = 126;
 const ATTEMPTS: usize = 4;
 
 const COMPILED_IN_LOADER: &CStr = nul_terminated(concat!(env!("SONDE_DEFAULT_LOADER"), "\0"));
-
-/// A loader that is mapped: its load bias and its entry point.
-struct Loader {
-    bias: u64,
-    entry: u64,
-}
 
 /// Starts the program; `top` is the stack pointer at entry.
 pub(crate) fn launch(mut stack: InitialStack) -> ! {
@@ -147,6 +143,12 @@ fn supervised(
         return fallback(stack, path, None);
     }
     let supervisor = supervisor::path(stack, wanted.asked);
+    if wish == Wish::Unsaid
+        && wanted.may_ask_nobody()
+        && let Some(loader) = warm::start(stack, file, supervisor)
+    {
+        return loader;
+    }
     let trouble = |errno| fallback(stack, path, Some((supervisor, errno)));
     let mut gone = EPROTO;
     for _ in 0..ATTEMPTS {
@@ -157,7 +159,11 @@ fn supervised(
         let (socket, mut mailbox) = (&connection.socket, Mailbox::new());
         match supervisor::ask(socket, path, file, wish, supervisor, &mut mailbox) {
             Ok((Answer::Welcome(welcome), Received { first: Some(loader), second: keeper })) => {
-                return join(socket, &welcome, &loader, keeper.as_ref()).unwrap_or_else(trouble);
+                let welcomed = match welcome.engine {
+                    Engine::Inline => join_inline(stack, supervisor, socket, &welcome, &loader),
+                    _ => join(socket, &welcome, &loader, keeper.as_ref()),
+                };
+                return welcomed.unwrap_or_else(trouble);
             }
             Ok((Answer::Refusal(refusal), _)) => {
                 if !refusal.message.is_empty() {
@@ -183,6 +189,45 @@ fn supervised(
     trouble(gone)
 }
 
+/// Engine inline: maps the loader, changed; or, if it cannot be changed here, does as the supervisor says then.
+fn join_inline(
+    stack: &InitialStack,
+    supervisor: &CStr,
+    socket: &Descriptor,
+    welcome: &Welcome<'_>,
+    loader: &Descriptor,
+) -> Result<Loader, Errno> {
+    let loaded = Address::of(welcome.door.iter().copied()).and_then(|door| {
+        let wanted = inline::Change { site: welcome.site, cache: welcome.cache, door: Some(door) };
+        inline::load(loader, &wanted, stack, supervisor)
+    });
+    let errno = match loaded {
+        Ok(loader) => {
+            sys::permit_reader(welcome.supervisor_pid);
+            let _ = supervisor::report(socket, &Ok(None));
+            return Ok(loader);
+        }
+        Err(errno) => errno,
+    };
+    supervisor::report(socket, &Err(errno))?;
+    let mut mailbox = Mailbox::new();
+    match supervisor::answer(socket, &mut mailbox)? {
+        (Answer::Welcome(next), Received { first: Some(loader), second: keeper })
+            if next.engine != Engine::Inline =>
+        {
+            join(socket, &next, &loader, keeper.as_ref())
+        }
+        (Answer::Refusal(refusal), _) => {
+            complain(&[refusal.message]);
+            load(loader, Place::Anywhere).map_err(|error| match error {
+                map::MapError::System(errno) => errno,
+                map::MapError::Elf(_) => ENOEXEC,
+            })
+        }
+        _ => Err(EPROTO),
+    }
+}
+
 /// Maps the loader, and becomes part of the tree by the engine that the supervisor names; or, if it comes to that, by
 /// the next one.
 fn join(
@@ -206,6 +251,7 @@ fn join(
         }
         Engine::Ptrace => be_traced(socket, welcome),
         Engine::Seccomp => be_notified(socket, welcome, keeper),
+        Engine::Inline => Err(EPROTO),
     };
     if let Err(errno) = joined {
         complain(&[
@@ -260,8 +306,7 @@ fn be_traced(socket: &Descriptor, welcome: &Welcome<'_>) -> Result<(), Errno> {
 fn load(file: &Descriptor, place: Place) -> Result<Loader, map::MapError> {
     let head = Head::read(file)?;
     let image = head.image()?;
-    let bias = map::map_image(file, &image, place)?;
-    Ok(Loader { bias, entry: image.entry.wrapping_add(bias) })
+    map::map_loader(file, &image, place)
 }
 
 /// Without a supervisor: the loader that `NIX_LD` names, or the compiled-in one, or the end.

@@ -9,4 +9,6 @@ pub mod command;
 pub mod elf;
 pub mod handoff;
 pub mod plan;
+pub mod served;
+pub mod site;
 pub mod stack;

@@ -4,12 +4,14 @@
 
 mod arch;
 mod executable;
+mod inline;
 mod launch;
 mod map;
 mod relocate;
 mod say;
 mod supervisor;
 mod sys;
+mod warm;
 
 use linux_raw_sys::elf::Elf_Dyn;
 use sonde_interp::stack::InitialStack;

@@ -14,6 +14,8 @@ pub(crate) enum Place {
     Anywhere,
     /// Exactly here, and only if nothing is there yet.
     At(u64),
+    /// Here, if nothing is there yet, or else anywhere.
+    Near(u64),
 }
 
 /// Why an image is not in memory.
@@ -32,6 +34,18 @@ impl MapError {
             Self::System(errno) => crate::say::describe(errno),
         }
     }
+}
+
+/// A loader that is mapped: its load bias and its entry point.
+pub(crate) struct Loader {
+    pub(crate) bias: u64,
+    pub(crate) entry: u64,
+}
+
+/// Maps a loader.
+pub(crate) fn map_loader(file: &Descriptor, image: &Image<'_>, place: Place) -> Result<Loader, MapError> {
+    let bias = map_image(file, image, place)?;
+    Ok(Loader { bias, entry: image.entry.wrapping_add(bias) })
 }
 
 /// The head of a file, kept for as long as its [`Image`] is looked at.
@@ -62,6 +76,7 @@ pub(crate) fn map_image(file: &Descriptor, image: &Image<'_>, place: Place) -> R
         _ if !image.relocatable => (image.start, MAP_FIXED_NOREPLACE),
         Place::Anywhere => (0, 0),
         Place::At(base) => (base, MAP_FIXED_NOREPLACE),
+        Place::Near(base) => (base, 0),
     };
     let span = image.end - image.start;
     let flags = MAP_PRIVATE | MAP_ANONYMOUS | fixed;

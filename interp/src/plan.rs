@@ -65,6 +65,14 @@ pub fn file_name(key: u64) -> [u8; 21] {
     name
 }
 
+/// How things are now.
+pub trait World {
+    /// What is at a path; what cannot be looked at is not there.
+    fn stamp_at(&self, path: &CStr) -> Stamp;
+    /// In seconds since 1970.
+    fn now(&self) -> u64;
+}
+
 /// A plan, checked; everything borrows from its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
@@ -109,6 +117,24 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn flags(&self) -> u32 {
         self.fixed.flags
+    }
+
+    /// Where the loader opens files, in bytes behind its load bias; 0 where that is not known.
+    #[must_use]
+    pub fn site(&self) -> u64 {
+        u64::from(self.fixed.site)
+    }
+
+    /// May a start go by it, of this program, whose file has this stamp? Everything that decided is as it was, and whatever
+    /// must be there is, whole.
+    pub fn holds(&self, program: &[u8], stamp: Stamp, world: &impl World) -> bool {
+        /// The time stamp that Nix sets when all of a path is written, in seconds since 1970.
+        const WHOLE: i64 = 1;
+        self.program().to_bytes() == program
+            && self.stamp() == stamp
+            && !self.is_expired(world.now())
+            && self.conditions().chain(self.bundled()).all(|(path, stamp)| world.stamp_at(path) == stamp)
+            && self.objects().all(|object| world.stamp_at(object).modified == WHOLE)
     }
 
     /// Has its time passed? `now` is in seconds since 1970.
@@ -255,6 +281,10 @@ mod tests {
 
     /// A plan with one path in every place, and one digest of it in both tables.
     fn plan() -> Vec<u8> {
+        plan_of(stamp())
+    }
+
+    fn plan_of(stamp: Stamp) -> Vec<u8> {
         let mut rest = PROGRAM.to_vec();
         let program = Span { offset: FIXED as u32, length: 12 };
         let mut table = |bytes: &[u8]| {
@@ -262,12 +292,13 @@ mod tests {
             rest.extend(bytes);
             span
         };
-        let watched = table(&[program.to_bytes().as_slice(), &stamp().to_bytes()].concat());
+        let watched = table(&[program.to_bytes().as_slice(), &stamp.to_bytes()].concat());
         let digests = table(&digest(b"/opt/program").to_le_bytes());
         let fixed = Fixed {
             flags: BUILT_BY_NIX,
+            site: 0x20b16,
             expiry: 100,
-            stamp: stamp(),
+            stamp,
             program,
             build_id: Span { length: 4, ..program },
             loader: program,
@@ -282,6 +313,35 @@ mod tests {
         [fixed.to_bytes(&rest, BODY).unwrap().as_slice(), &rest, BODY].concat()
     }
 
+    /// Where everything has one stamp.
+    struct Uniform(Stamp, u64);
+
+    impl World for Uniform {
+        fn stamp_at(&self, _: &CStr) -> Stamp {
+            self.0
+        }
+        fn now(&self) -> u64 {
+            self.1
+        }
+    }
+
+    #[test]
+    fn a_plan_holds_while_everything_is_as_it_was() {
+        let program = b"/opt/program";
+        // The objects of this plan are the program as well, and whole is what has the time stamp 1.
+        let whole = Stamp { modified: 1, ..stamp() };
+        let bytes = plan_of(whole);
+        let plan = Plan::read(&bytes).unwrap();
+        assert!(plan.holds(program, whole, &Uniform(whole, 99)));
+        assert!(!plan.holds(program, whole, &Uniform(whole, 100)), "its time has passed");
+        assert!(!plan.holds(b"/opt/other", whole, &Uniform(whole, 99)));
+        assert!(!plan.holds(program, stamp(), &Uniform(whole, 99)), "another file");
+        assert!(!plan.holds(program, whole, &Uniform(Stamp { size: 4, ..whole }, 99)));
+        assert!(!plan.holds(program, whole, &Uniform(Stamp::ABSENT, 99)));
+        let unfinished = plan_of(stamp());
+        assert!(!Plan::read(&unfinished).unwrap().holds(program, stamp(), &Uniform(stamp(), 99)));
+    }
+
     #[test]
     fn what_was_written_is_read() {
         let bytes = plan();
@@ -289,7 +349,7 @@ mod tests {
         assert_eq!(plan.program(), c"/opt/program");
         assert_eq!(plan.build_id(), b"/opt");
         assert_eq!(plan.stamp(), stamp());
-        assert_eq!(plan.flags(), BUILT_BY_NIX);
+        assert_eq!((plan.flags(), plan.site()), (BUILT_BY_NIX, 0x20b16));
         assert_eq!(plan.bundled().collect::<Vec<_>>(), [(c"/opt/program", stamp())]);
         assert_eq!(plan.objects().collect::<Vec<_>>(), [c"/opt/program"]);
         assert!(plan.settles(b"/opt/program") && plan.provides(b"/opt/program"));

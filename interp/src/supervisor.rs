@@ -14,7 +14,7 @@ use sonde_interp::handoff::{
 };
 use sonde_interp::stack::InitialStack;
 
-use crate::sys::{self, Descriptor, Errno, Fork, NullTerminated, Received};
+use crate::sys::{self, Address, Descriptor, Errno, Fork, NullTerminated, Received};
 
 /// A message and what came with it; the buffer outlives what is read from it.
 pub(crate) struct Mailbox {
@@ -54,6 +54,13 @@ pub(crate) struct Wanted<'a> {
     pub(crate) offline: bool,
 }
 
+impl Wanted<'_> {
+    /// Does the command line leave it open whether there is a supervisor at all?
+    pub(crate) fn may_ask_nobody(&self) -> bool {
+        !self.offline && !matches!(self.asked, Supervisor::Socket(_))
+    }
+}
+
 /// A way to a supervisor.
 pub(crate) struct Connection {
     pub(crate) socket: Descriptor,
@@ -71,7 +78,7 @@ pub(crate) fn connect(stack: &InitialStack, wanted: Wanted<'_>) -> Result<Connec
         let inherited = Descriptor::inherited(number);
         return sys::duplicate_above(&inherited, 0).map(only);
     }
-    match sys::open_at(CALL_DIRFD, CALL_PATH, O_RDONLY | O_CLOEXEC) {
+    match call() {
         Ok(socket) => return Ok(only(socket)),
         Err(OFFER_ERRNO) => return offer().map(only),
         // EBADF is the kernel's own answer: this process is in no tree. ENOSYS: the tree's supervisor is gone
@@ -82,11 +89,26 @@ pub(crate) fn connect(stack: &InitialStack, wanted: Wanted<'_>) -> Result<Connec
         // This *is* a supervisor, or one of its helpers, that needs an interpreter.
         return Err(EBADF);
     }
-    let door = stack.variable("XDG_RUNTIME_DIR").filter(|_| shared && !offline);
-    match door.and_then(|folder| sys::connect(folder, DOOR).ok()) {
+    let door = users_door(stack).filter(|_| shared && !offline);
+    match door.and_then(|door| sys::connect(&door).ok()) {
         Some(socket) => Ok(Connection { socket, shared: true }),
-        None => start(stack, path(stack, asked), offline).map(only),
+        None => start(stack.environment(), path(stack, asked), offline).map(only),
     }
+}
+
+/// Calls the supervisor of the tree that this process belongs to.
+fn call() -> Result<Descriptor, Errno> {
+    sys::open_at(CALL_DIRFD, CALL_PATH, O_RDONLY | O_CLOEXEC)
+}
+
+/// Does this process belong to nobody's tree? `EBADF` is the kernel's own answer.
+pub(crate) fn is_alone() -> bool {
+    matches!(call(), Err(EBADF))
+}
+
+/// The user's door.
+pub(crate) fn users_door(stack: &InitialStack) -> Option<Address> {
+    stack.variable("XDG_RUNTIME_DIR").and_then(|folder| Address::inside(folder, DOOR).ok())
 }
 
 /// Calls the supervisor where it cannot give us a socket, but can take one of ours.
@@ -134,15 +156,16 @@ pub(crate) fn report(socket: &Descriptor, result: &Result<Option<Descriptor>, Er
     sys::send(socket, &buffer[..length], listener)
 }
 
-/// Starts a supervisor by double fork: the program must never meet a child that it did not make.
-fn start(stack: &InitialStack, path: &CStr, offline: bool) -> Result<Descriptor, Errno> {
+/// Starts a supervisor by double fork: the program must never meet a child that it did not make. `environment` is the
+/// program's.
+pub(crate) fn start(environment: &[*const c_char], path: &CStr, offline: bool) -> Result<Descriptor, Errno> {
     sys::executable(path)?;
     let (ours, theirs) = sys::socket_pair()?;
     sys::without_adopting(|| match sys::fork_and_sleep()? {
         Fork::Parent(child) => sys::wait(child).map(drop),
         Fork::Child => {
             if let Ok(Fork::Child) = sys::fork() {
-                become_supervisor(stack, path, &theirs, offline);
+                become_supervisor(environment, path, &theirs, offline);
             }
             sys::exit(0)
         }
@@ -152,7 +175,7 @@ fn start(stack: &InitialStack, path: &CStr, offline: bool) -> Result<Descriptor,
 
 /// In the grandchild: keeps nothing of the program's but its environment, and executes the supervisor.
 /// The end of the socket tells the parent when that fails.
-fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor, offline: bool) {
+fn become_supervisor(environment: &[*const c_char], path: &CStr, socket: &Descriptor, offline: bool) {
     const GUARD: &CStr = c"SONDE_STARTING_SUPERVISOR=1";
     const _: () = assert!(GUARD.count_bytes() == GUARD_VARIABLE.len() + 2);
     sys::leave_session();
@@ -171,7 +194,7 @@ fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor, off
 
     let arguments = [c"sonde".as_ptr(), SUPERVISE.as_ptr(), core::ptr::null()];
     let offline = offline.then_some(c"SONDE_OFFLINE=1");
-    let Ok(environment) = supervisor_environment(stack, GUARD, offline) else { return };
+    let Ok(environment) = supervisor_environment(environment, GUARD, offline) else { return };
     // SAFETY: both vectors were just built with a null at their end.
     unsafe {
         sys::execute(path, &NullTerminated::new(&arguments), &NullTerminated::new(environment));
@@ -181,11 +204,11 @@ fn become_supervisor(stack: &InitialStack, path: &CStr, socket: &Descriptor, off
 /// The program's environment without what is meant for its loader (`LD_*`), and with the guard. Of two settings of a
 /// variable the first counts (getenv(3)).
 fn supervisor_environment(
-    stack: &InitialStack,
+    environment: &[*const c_char],
     guard: &'static CStr,
     offline: Option<&'static CStr>,
 ) -> Result<&'static [*const c_char], Errno> {
-    let room = stack.environment().len() + 3;
+    let room = environment.len() + 3;
     let bytes = (room * size_of::<*const c_char>()) as u64;
     let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
     // SAFETY: an anonymous mapping anywhere replaces nothing; zeroed memory is an array of null pointers.
@@ -193,7 +216,9 @@ fn supervisor_environment(
         let address = sys::map(0, bytes, protection, flags, None)?;
         slice::from_raw_parts_mut(address as *mut *const c_char, room)
     };
-    let kept = stack.variables().filter(|entry| !entry.to_bytes().starts_with(b"LD_"));
+    // SAFETY: an environment is of C strings, which stay (`InitialStack::new`, or the copy that engine inline keeps).
+    let variables = environment.iter().map(|entry| unsafe { CStr::from_ptr::<'static>(*entry) });
+    let kept = variables.filter(|entry| !entry.to_bytes().starts_with(b"LD_"));
     let mut length = 0;
     for entry in offline.into_iter().chain(kept).chain([guard]) {
         vector[length] = entry.as_ptr();

@@ -4,24 +4,28 @@
 //! exist this early, but a stop and continue can interrupt a call (signal(7)).
 
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::ptr;
 
-use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, EPERM};
+use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, ENAMETOOLONG, EPERM};
 use linux_raw_sys::general::{
     __NR_clone, __NR_close, __NR_close_range, __NR_dup2, __NR_execve, __NR_exit_group, __NR_faccessat,
-    __NR_fcntl, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap, __NR_openat, __NR_prctl,
-    __NR_pread64, __NR_seccomp, __NR_setsid, __NR_wait4, __NR_write, __WALL, AT_FDCWD, CLONE_VFORK,
-    F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY, X_OK,
+    __NR_fcntl, __NR_fstat, __NR_geteuid, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap,
+    __NR_munmap, __NR_openat, __NR_prctl, __NR_pread64, __NR_readlink, __NR_seccomp, __NR_setsid, __NR_stat,
+    __NR_time, __NR_wait4, __NR_write, __WALL, AT_FDCWD, CLONE_VFORK, F_DUPFD_CLOEXEC, F_SETFD,
+    GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY, X_OK, stat,
 };
 use linux_raw_sys::prctl::{
-    PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER, PR_SET_MM, PR_SET_MM_MAP, PR_SET_NAME,
+    PR_GET_CHILD_SUBREAPER, PR_GET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_MM, PR_SET_MM_MAP, PR_SET_NAME,
     PR_SET_NO_NEW_PRIVS, PR_SET_PTRACER, prctl_mm_map,
 };
+
+use sonde_interp::plan::Stamp;
 
 use crate::arch::{self, syscall};
 
 mod socket;
-pub(crate) use socket::{Received, connect, receive, send, socket_pair};
+pub(crate) use socket::{Address, Received, connect, receive, send, send_parts, socket_pair};
 
 /// An errno (errno(3)).
 pub(crate) type Errno = u32;
@@ -41,6 +45,13 @@ impl Descriptor {
 
     pub(crate) fn number(&self) -> i32 {
         self.0
+    }
+
+    /// Gives it away, open.
+    pub(crate) fn into_number(self) -> i32 {
+        let number = self.0;
+        core::mem::forget(self);
+        number
     }
 }
 
@@ -119,6 +130,71 @@ pub(crate) fn read_at(file: &Descriptor, buffer: &mut [u8], offset: u64) -> Resu
     Ok(filled)
 }
 
+/// What stat(2) says of an open file.
+pub(crate) struct Status {
+    /// In bytes.
+    pub(crate) length: u64,
+    /// In seconds since 1970.
+    pub(crate) modified: u64,
+    pub(crate) owner: u32,
+    /// Kind and permissions (inode(7)).
+    pub(crate) mode: u32,
+}
+
+/// What is at a path, as plans have it; what cannot be looked at is not there.
+pub(crate) fn stamp_at(path: &CStr) -> Stamp {
+    let mut data = MaybeUninit::<stat>::uninit();
+    let arguments = [path.as_ptr() as usize, data.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: `path` is NUL-terminated and only read; the kernel writes the structure, and all of it if it succeeds.
+    let looked = unsafe { call(__NR_stat, arguments).map(|_| data.assume_init()) };
+    looked.map_or(Stamp::ABSENT, |data| Stamp {
+        device: data.st_dev,
+        inode: data.st_ino,
+        size: data.st_size as u64,
+        modified: data.st_mtime as i64,
+        changed: data.st_ctime as i64,
+        modified_nanoseconds: data.st_mtime_nsec as u32,
+        changed_nanoseconds: data.st_ctime_nsec as u32,
+    })
+}
+
+/// Where a symbolic link leads, without a NUL; an error if that does not fit.
+pub(crate) fn read_link<'b>(path: &CStr, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+    let arguments = [path.as_ptr() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0];
+    // SAFETY: `path` is NUL-terminated and only read; the kernel writes at most `buffer.len()` bytes.
+    let length = unsafe { call(__NR_readlink, arguments) }?;
+    buffer.get(..length).filter(|text| text.len() < buffer.len()).ok_or(ENAMETOOLONG)
+}
+
+/// The time, in seconds since 1970; 0 if it cannot be had.
+pub(crate) fn now() -> u64 {
+    // SAFETY: a null pointer asks for the value alone (time(2)).
+    unsafe { call(__NR_time, [0; 6]) }.map_or(0, |time| time as u64)
+}
+
+/// The user that this process acts as.
+pub(crate) fn user() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { call(__NR_geteuid, [0; 6]) }.map_or(u32::MAX, |user| user as u32)
+}
+
+/// Looks at an open file.
+pub(crate) fn status_of(file: &Descriptor) -> Result<Status, Errno> {
+    let mut data = MaybeUninit::<stat>::uninit();
+    let arguments = [file.0 as usize, data.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel writes the structure, and all of it if it succeeds.
+    let data = unsafe {
+        call(__NR_fstat, arguments)?;
+        data.assume_init()
+    };
+    Ok(Status {
+        length: data.st_size as u64,
+        modified: data.st_mtime,
+        owner: data.st_uid,
+        mode: data.st_mode,
+    })
+}
+
 /// Writes to a descriptor; short writes and errors are nobody's business any more.
 pub(crate) fn write(descriptor: i32, bytes: &[u8]) {
     let arguments = [descriptor as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0];
@@ -158,6 +234,15 @@ pub(crate) unsafe fn protect(address: u64, length: u64, protection: u32) -> Resu
     // SAFETY: the caller's.
     unsafe { call(__NR_mprotect, [address as usize, length as usize, protection as usize, 0, 0, 0]) }
         .map(drop)
+}
+
+/// Gives pages back.
+///
+/// # Safety
+/// Nobody may use them any more.
+pub(crate) unsafe fn unmap(address: u64, length: u64) {
+    // SAFETY: the caller's.
+    let _ = unsafe { call(__NR_munmap, [address as usize, length as usize, 0, 0, 0, 0]) };
 }
 
 /// Moves pages over others in one step (`MREMAP_FIXED`, mremap(2)).
@@ -224,6 +309,13 @@ pub(crate) fn install_filter(
 /// Installs a filter for this process's tracer.
 pub(crate) fn install_traced_filter(rows: &[u8], may_set_no_new_privs: bool) -> Result<(), Errno> {
     install(rows, 0, may_set_no_new_privs).map(drop)
+}
+
+/// Does a seccomp filter stand over this process?
+pub(crate) fn is_filtered() -> bool {
+    // SAFETY: no pointers.
+    let mode = unsafe { call(__NR_prctl, [PR_GET_SECCOMP as usize, 0, 0, 0, 0, 0]) };
+    mode != Ok(0)
 }
 
 /// Lets the supervisor read this process's memory where Yama restricts that to ancestors (prctl(2)); where

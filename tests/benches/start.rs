@@ -32,8 +32,8 @@ const PROGRAMS: [(&str, &[&str]); 5] = [
 const COLD: [&str; 2] = ["hello", "curl"];
 const COLD_RUNS: usize = 5;
 
-/// Warm starts: five batches of four, each after one that is not counted.
-const ROUNDS: usize = 5;
+/// Warm starts: thirteen batches of four, each after one that is not counted.
+const ROUNDS: usize = 13;
 const BATCH: &str = "4";
 
 fn main() -> Result<()> {
@@ -77,16 +77,21 @@ impl Program {
     }
 
     /// Starts it once under Sonde, so that all it needs is realised, and makes a folder of links to what its loader was
-    /// given. Returns the folder's path inside the root.
-    fn warm_up(&self, who: Who) -> Result<String> {
+    /// given.
+    fn warm_up(&self, who: Who) -> Result<Libraries> {
         let name = format!("libraries-{}", self.name);
         let folder = fixture().guests().join(&name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let root = fixture().root(who).env("LD_TRACE_LOADED_OBJECTS", "1");
+        let mut folders: Vec<String> = Vec::new();
         for line in succeed(&mut root.command(&self.argv[0]))?.stdout.lines() {
             // `libz.so.1 => /nix/store/…/libz.so.1 (0x…)`
             let Some((soname, file)) = line.trim().split_once(" => ") else { continue };
             let file = file.split(" (").next().unwrap_or(file);
+            let whole = file.rsplit_once('/').map_or("", |(whole, _)| whole).to_owned();
+            if !folders.contains(&whole) {
+                folders.push(whole);
+            }
             match std::os::unix::fs::symlink(file, folder.join(soname)) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                     return Err(error).with_context(|| format!("linking {soname} to {file}"));
@@ -94,7 +99,21 @@ impl Program {
                 _ => {}
             }
         }
-        Ok(format!("/guests/{name}"))
+        Ok(Libraries { links: format!("/guests/{name}"), folders: folders.join(":") })
+    }
+}
+
+/// What a program's loader was given, as values of `LD_LIBRARY_PATH`.
+struct Libraries {
+    /// One folder of links.
+    links: String,
+    /// The folders in the store.
+    folders: String,
+}
+
+impl Libraries {
+    fn none() -> Self {
+        Self { links: String::new(), folders: String::new() }
     }
 }
 
@@ -106,21 +125,22 @@ enum Way {
     /// By the store's loader at `/lib64`, with the same libraries as Sonde gives, by `LD_LIBRARY_PATH`. This is what
     /// nix-ld arrives at; its own shim's time would come on top.
     Listed,
+    /// The same, but each library by its folder in the store, as a wrapper script or a shell sets it up.
+    Folders,
     /// By the shim at `/lib64`.
     Interpreter,
     /// By `sonde run`.
     Run,
 }
 
-const WAYS: [Way; 4] = [Way::Native, Way::Listed, Way::Interpreter, Way::Run];
+const WAYS: [Way; 5] = [Way::Native, Way::Listed, Way::Folders, Way::Interpreter, Way::Run];
 
 impl Way {
-    fn root(self, who: Who, libraries: &str) -> Result<RootBuilder> {
+    fn root(self, who: Who, libraries: &Libraries) -> Result<RootBuilder> {
         let root = match self {
             Self::Native => fixture().native(who),
-            Self::Listed => {
-                fixture().without_shim(who).shim(store_loader()?).env("LD_LIBRARY_PATH", libraries)
-            }
+            Self::Listed => listed(who)?.env("LD_LIBRARY_PATH", &libraries.links),
+            Self::Folders => listed(who)?.env("LD_LIBRARY_PATH", &libraries.folders),
             Self::Interpreter => fixture().root(who),
             Self::Run => fixture().without_shim(who),
         };
@@ -131,6 +151,11 @@ impl Way {
     fn prefix(self) -> &'static [&'static str] {
         if self == Self::Run { &[SONDE, "run"] } else { &[] }
     }
+}
+
+/// The root in which the store's loader stands at `/lib64`.
+fn listed(who: Who) -> Result<RootBuilder> {
+    Ok(fixture().without_shim(who).shim(store_loader()?))
 }
 
 /// This machine's path of the loader that Sonde gives to the world's programs.
@@ -169,7 +194,21 @@ fn figures(command: &mut Command) -> Result<Vec<f64>> {
 fn starts(programs: &[Program]) -> Result<()> {
     let mut table = Table::new(
         2,
-        ["START OF", "AS", "NATIVE", "LISTED", "", "THROUGH /lib64", "", "SONDE RUN", "", "COLD", ""],
+        [
+            "START OF",
+            "AS",
+            "NATIVE",
+            "LISTED",
+            "",
+            "FOLDERS",
+            "",
+            "THROUGH /lib64",
+            "",
+            "SONDE RUN",
+            "",
+            "COLD",
+            "",
+        ],
     );
     for program in programs {
         for who in EVERYBODY {
@@ -180,7 +219,9 @@ fn starts(programs: &[Program]) -> Result<()> {
                 let mut command = root.command(timer(fixture()));
                 figures(command.args(["1", BATCH]).args(way.prefix()).args(&program.argv))
             })?;
-            let [native, listed, interpreter, run] = samples.as_slice() else { bail!("a way was left out") };
+            let [native, listed, folders, interpreter, run] = samples.as_slice() else {
+                bail!("a way was left out")
+            };
             let (cold, cold_ratio) = if COLD.contains(&program.name) {
                 let cold = cold_starts(program, who)?;
                 (with_spread(&cold), times(cold.ratio(native)))
@@ -193,6 +234,8 @@ fn starts(programs: &[Program]) -> Result<()> {
                 with_spread(native),
                 with_spread(listed),
                 times(listed.ratio(native)),
+                with_spread(folders),
+                times(folders.ratio(native)),
                 with_spread(interpreter),
                 times(interpreter.ratio(native)),
                 with_spread(run),
@@ -204,8 +247,8 @@ fn starts(programs: &[Program]) -> Result<()> {
     }
     table.print();
     println!(
-        "LISTED: the same libraries by LD_LIBRARY_PATH, under the store's loader. COLD: nothing was ever realised, the \
-         cache\nis on loopback. Medians of {} runs ({COLD_RUNS} cold) ± half the distance of the quartiles; × is to native.",
+        "LISTED: the same libraries by LD_LIBRARY_PATH, under the store's loader, in one folder of links; FOLDERS: by their\n\
+         folders in the store. COLD: nothing was ever realised, the cache is on loopback. Medians of {} runs ({COLD_RUNS} cold) ± half the distance of the quartiles; × is to native.",
         ROUNDS * BATCH.parse::<usize>()?,
     );
     Ok(())
@@ -233,8 +276,8 @@ struct Call {
 /// The engines that a user's trees can have. Without a filter only those of an ordinary user are, see [`Engine`].
 fn engines_of(who: Who) -> &'static [Engine] {
     match who {
-        Who::Root => &[Engine::Seccomp, Engine::Ptrace],
-        Who::Alice => &[Engine::Seccomp, Engine::Ptrace, Engine::PtraceAll],
+        Who::Root => &[Engine::Seccomp, Engine::Ptrace, Engine::Inline],
+        Who::Alice => &[Engine::Seccomp, Engine::Ptrace, Engine::PtraceAll, Engine::Inline],
     }
 }
 
@@ -274,10 +317,11 @@ fn calls() -> Result<()> {
                 std::iter::once(None).chain(engines.iter().copied().map(Some)).collect();
             let samples = interleave(ROUNDS, &ways, |&engine| {
                 let (root, name) = match engine {
-                    None => (Way::Native.root(who, "")?, &call.native),
-                    Some(engine) => {
-                        (fixture().under(engine, Way::Interpreter.root(who, "")?), &call.supervised)
-                    }
+                    None => (Way::Native.root(who, &Libraries::none())?, &call.native),
+                    Some(engine) => (
+                        fixture().under(engine, Way::Interpreter.root(who, &Libraries::none())?),
+                        &call.supervised,
+                    ),
                 };
                 // Where every call stops, fewer are enough, and more would take minutes.
                 let few = engine == Some(Engine::PtraceAll) && call.call != "dlopen";
@@ -286,8 +330,9 @@ fn calls() -> Result<()> {
             })?;
             let Some((native, supervised)) = samples.split_first() else { bail!("a way was left out") };
             for (engine, supervised) in engines.iter().zip(supervised) {
-                // Where every call stops, what a trap takes cannot be told from what the others do.
-                let each = traps.filter(|&traps| traps > 0.5 && *engine != Engine::PtraceAll);
+                // Where every call stops, what a trap takes cannot be told from what the others do; inline there is none.
+                let has_traps = matches!(engine, Engine::Seccomp | Engine::Ptrace);
+                let each = traps.filter(|&traps| traps > 0.5 && has_traps);
                 let each = each.map(|traps| time((supervised.median() - native.median()) / traps));
                 table.row([
                     call.shown.to_owned(),
@@ -305,7 +350,7 @@ fn calls() -> Result<()> {
     table.print();
     println!(
         "dlopen includes dlclose, openat includes close. EACH TRAP: what the call takes longer, by its traps. ptrace-all: \
-         without\na filter, every call of the program stops twice."
+         without\na filter, every call of the program stops twice. inline: no traps, but questions about what is not there."
     );
     Ok(())
 }
@@ -335,7 +380,7 @@ fn system_calls(programs: &[Program]) -> Result<()> {
         let mut counted = Vec::new();
         for way in [Way::Native, Way::Interpreter] {
             // Without a door: what is counted is a supervisor that begins and ends.
-            let root = way.root(Who::Root, "")?.env("XDG_RUNTIME_DIR", "");
+            let root = way.root(Who::Root, &Libraries::none())?.env("XDG_RUNTIME_DIR", "");
             counted.extend(count(root.command(&program.argv[0]).args(&program.argv[1..]))?);
         }
         let [native, supervised] = counted.as_slice() else {

@@ -4,6 +4,7 @@
 //   errno     openat fails with EACCES
 //   harmless  keyctl fails, which nobody here calls
 //   listener  a filter with a listener
+//   sockets   socket kills
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -61,6 +62,8 @@ int main(int argc, char **argv) {
         result = install(SYS_keyctl, SECCOMP_RET_ERRNO | EPERM, 0);
     } else if (strcmp(way, "listener") == 0) {
         result = install(SYS_keyctl, SECCOMP_RET_USER_NOTIF, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    } else if (strcmp(way, "sockets") == 0) {
+        result = install(SYS_socket, SECCOMP_RET_KILL_PROCESS, 0);
     }
     printf("filter: %s\n", result < 0 ? strerror(errno) : "installed");
     for (int i = 3; i < argc; i++) load(argv[i]);

@@ -17,17 +17,29 @@ pub enum Engine {
     Ptrace,
     /// Tracing without a filter, for whoever would need `no_new_privs` for one: alice. Root gets the filter.
     PtraceAll,
+    /// The loader itself, where that is possible.
+    Inline,
 }
 
-pub const EVERY_ENGINE: [Engine; 3] = [Engine::Seccomp, Engine::Ptrace, Engine::PtraceAll];
+pub const EVERY_ENGINE: [Engine; 4] = [Engine::Seccomp, Engine::Ptrace, Engine::PtraceAll, Engine::Inline];
+
+/// Those whose trees stay together whatever becomes of a process: another user's, or one in other namespaces.
+pub const TREE_ENGINES: [Engine; 3] = [Engine::Seccomp, Engine::Ptrace, Engine::PtraceAll];
 
 impl Engine {
-    /// What `sonde trace` calls it, as far as the name is the engine's.
+    /// Is a program the supervisor's tracee?
+    pub fn traces(self) -> bool {
+        matches!(self, Self::Ptrace | Self::PtraceAll)
+    }
+
+    /// What `sonde trace` says of it when it is asked for.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Auto | Self::Seccomp => "engine seccomp: ",
-            Self::Ptrace => "engine ptrace: ",
-            Self::PtraceAll => "engine ptrace, at every system call: ",
+            Self::Auto | Self::Seccomp => "engine seccomp: asked for\n",
+            // A trace wants to see every open.
+            Self::Inline => "engine seccomp: not inline: a trace wants to see every open\n",
+            Self::Ptrace => "engine ptrace: asked for\n",
+            Self::PtraceAll => "engine ptrace, at every system call: asked for\n",
         }
     }
 
@@ -38,6 +50,7 @@ impl Engine {
             Self::Seccomp => "seccomp",
             Self::Ptrace => "ptrace",
             Self::PtraceAll => "ptrace-all",
+            Self::Inline => "inline",
         }
     }
 
@@ -46,18 +59,25 @@ impl Engine {
             Self::Auto => "[engine]\nkind = \"auto\"\n",
             Self::Seccomp => "[engine]\nkind = \"seccomp\"\n",
             Self::Ptrace => "[engine]\nkind = \"ptrace\"\n",
+            Self::Inline => "[engine]\nkind = \"inline\"\n",
             Self::PtraceAll => "[engine]\nkind = \"ptrace\"\nno-new-privs = false\n",
         }
     }
 }
 
 impl Fixture {
-    /// The root, configured for the engine that `SONDE_TEST_ENGINE` names (`Ptrace`, `PtraceAll`), if it is set: so the
+    /// The root, configured for the engine that `SONDE_TEST_ENGINE` names (`Ptrace`, `PtraceAll`, `Inline`), if it is set: so the
     /// whole suite can be run under each.
     pub(super) fn under_the_engine_of_this_run(&self, root: RootBuilder) -> RootBuilder {
         let Ok(wanted) = std::env::var("SONDE_TEST_ENGINE") else { return root };
         let engine = EVERY_ENGINE.into_iter().find(|engine| format!("{engine:?}") == wanted);
         self.under(engine.unwrap_or_else(|| panic!("SONDE_TEST_ENGINE={wanted}: no such engine")), root)
+    }
+
+    /// The root, configured for an engine whose trees stay together, if that of this run is none.
+    pub fn with_trees(&self, root: RootBuilder) -> RootBuilder {
+        let wanted = std::env::var("SONDE_TEST_ENGINE").unwrap_or_default();
+        if wanted == format!("{:?}", Engine::Inline) { self.under(Engine::Seccomp, root) } else { root }
     }
 
     /// The root, configured for an engine.

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use sonde_world::serve::CacheServer;
 use sonde_world::{Program, RootBuilder, World};
 
-pub use engines::{EVERY_ENGINE, Engine};
+pub use engines::{EVERY_ENGINE, Engine, TREE_ENGINES};
 pub use guests::cc;
 pub use output::{Conversation, Outcome, run};
 pub use plain::{PLAIN_SONDE, PLAIN_STORE};

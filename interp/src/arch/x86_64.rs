@@ -4,8 +4,11 @@
 
 use core::arch::{asm, global_asm, naked_asm};
 use core::ffi::c_char;
+use core::sync::atomic::AtomicUsize;
 
-use linux_raw_sys::general::{__NR_clone, __NR_exit, __NR_prctl, CLONE_NEWUSER, CLONE_VFORK, CLONE_VM};
+use linux_raw_sys::general::{
+    __NR_clone, __NR_exit, __NR_openat, __NR_prctl, AT_FDCWD, CLONE_NEWUSER, CLONE_VFORK, CLONE_VM,
+};
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_MM_MAP, prctl_mm_map};
 
 // The kernel enters here with the stack pointer at argc and undefined registers. `_DYNAMIC` and
@@ -55,6 +58,67 @@ pub(crate) unsafe extern "C" fn enter(top: *mut usize, entry: usize) -> ! {
         "jmp rax",
     )
 }
+
+/// Where [`open_of_loader`] goes on: behind the loader's own `syscall`.
+pub(crate) static RETURN: AtomicUsize = AtomicUsize::new(0);
+
+/// Stands in for `mov $AT_FDCWD,%edi; syscall` in the loader, which jumps here and is jumped back to. If the call is
+/// openat(2), [`crate::inline::opened`] says what it returns.
+///
+/// As a system call does, it leaves all registers but rax, rcx and r11 as they were, and the red zone below the stack
+/// pointer (System V ABI, 3.2.2). Of the vector registers the shim's own code changes no more than what fxsave keeps: it
+/// is compiled for plain x86-64, whose instructions leave the upper parts of wider registers alone.
+///
+/// # Safety
+/// Not to be called: only a loader that was changed for it may jump here, once [`RETURN`] is set.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn open_of_loader() {
+    naked_asm!(
+        "mov edi, {at_fdcwd}",
+        "cmp eax, {openat}",
+        "jne 2f",
+        "syscall",
+        "mov rcx, rsp",
+        "lea rsp, [rsp - 128]", // the red zone
+        "push rbp",
+        "push rdi",
+        "push rsi",
+        "push rdx",
+        "push r8",
+        "push r9",
+        "push r10",
+        "mov rbp, rsp",
+        "sub rsp, 512",
+        "and rsp, -16",
+        "fxsave64 [rsp]",
+        "mov rdi, rsi", // the path
+        "mov esi, edx", // the flags
+        "mov rdx, rcx", // the loader's stack pointer
+        "mov rcx, rax", // what the kernel said
+        "call {opened}",
+        "fxrstor64 [rsp]",
+        "mov rsp, rbp",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rdx",
+        "pop rsi",
+        "pop rdi",
+        "pop rbp",
+        "lea rsp, [rsp + 128]",
+        "jmp qword ptr [rip + {back}]",
+        "2:",
+        "syscall",
+        "jmp qword ptr [rip + {back}]",
+        at_fdcwd = const AT_FDCWD,
+        openat = const __NR_openat,
+        back = sym RETURN,
+        opened = sym crate::inline::opened,
+    )
+}
+
+#[cfg(target_feature = "avx")]
+compile_error!("the engine inline keeps no more of the vector registers than plain x86-64 has");
 
 /// Makes a system call; the result is the kernel's, errors as `-errno`.
 ///

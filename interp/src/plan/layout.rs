@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   0  magic "SNDPLAN\0" │ version u32 │ head length u32 │ file length u64 │ checksum u64
-//!  32  flags u32 │ 0 u32 │ expiry u64 │ stamp of the program, 48 bytes
+//!  32  flags u32 │ site u32 │ expiry u64 │ stamp of the program, 48 bytes
 //!  96  program │ build id │ loader │ loader's cache │ served cache        spans of bytes; paths end with a NUL
 //! 136  bundled │ conditions                                             spans of (path span, stamp), 56 bytes each
 //! 152  objects                                                          spans of path spans, 8 bytes each
@@ -129,6 +129,8 @@ impl Span {
 pub struct Fixed {
     /// [`BUILT_BY_NIX`] and its like.
     pub flags: u32,
+    /// Where the loader opens files, in bytes behind its load bias ([`crate::site`]); 0 where that is not known.
+    pub site: u32,
     /// When the plan is to be made anew, in seconds since 1970, because something absent may have appeared; 0: never.
     pub expiry: u64,
     /// Of the program's file.
@@ -170,6 +172,7 @@ impl Fixed {
         bytes[12..16].copy_from_slice(&u32::try_from(head).ok()?.to_le_bytes());
         bytes[16..24].copy_from_slice(&u64::try_from(whole).ok()?.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.flags.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.site.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.expiry.to_le_bytes());
         bytes[48..96].copy_from_slice(&self.stamp.to_bytes());
         for (at, span) in self.spans().iter().enumerate() {
@@ -199,6 +202,7 @@ impl Fixed {
         let span = |number: usize| Span::at(bytes, 96 + 8 * number);
         Self {
             flags: u32_at(bytes, 32),
+            site: u32_at(bytes, 36),
             expiry: u64_at(bytes, 40),
             stamp: Stamp::at(bytes, 48),
             program: span(0),

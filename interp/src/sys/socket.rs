@@ -27,19 +27,41 @@ pub(crate) fn socket_pair() -> Result<(Descriptor, Descriptor), Errno> {
     Ok((Descriptor(pair[0]), Descriptor(pair[1])))
 }
 
-/// Connects to a socket that this user listens on, at a name in a folder. Anybody else's is `EACCES`.
-pub(crate) fn connect(folder: &CStr, name: &str) -> Result<Descriptor, Errno> {
-    let mut address = sockaddr_un { sun_family: AF_UNIX as u16, sun_path: [0; 108] };
-    let path = folder.to_bytes().iter().chain(b"/").chain(name.as_bytes());
-    for (index, byte) in path.enumerate() {
-        // The last byte stays 0.
-        *address.sun_path[..107].get_mut(index).ok_or(EINVAL)? = *byte as _;
+/// Where a socket listens.
+#[derive(Clone, Copy)]
+pub(crate) struct Address {
+    address: sockaddr_un,
+    length: usize,
+}
+
+impl Address {
+    /// A path, or a name that begins with a NUL (unix(7)).
+    pub(crate) fn of(bytes: impl Iterator<Item = u8>) -> Result<Self, Errno> {
+        let mut address = sockaddr_un { sun_family: AF_UNIX as u16, sun_path: [0; 108] };
+        let mut length = size_of::<u16>();
+        for (index, byte) in bytes.enumerate() {
+            // The last byte stays 0.
+            *address.sun_path[..107].get_mut(index).ok_or(EINVAL)? = byte as _;
+            length += 1;
+        }
+        // A path counts with its NUL.
+        length += usize::from(address.sun_path[0] != 0);
+        Ok(Self { address, length })
     }
+
+    /// A name in a folder.
+    pub(crate) fn inside(folder: &CStr, name: &str) -> Result<Self, Errno> {
+        Self::of(folder.to_bytes().iter().chain(b"/").chain(name.as_bytes()).copied())
+    }
+}
+
+/// Connects to a socket that this user listens on. Anybody else's is `EACCES`.
+pub(crate) fn connect(address: &Address) -> Result<Descriptor, Errno> {
     let kind = (SOCK_SEQPACKET | SOCK_CLOEXEC) as usize;
     // SAFETY: no pointers.
     let socket = unsafe { call(__NR_socket, [AF_UNIX as usize, kind, 0, 0, 0, 0]) }?;
     let socket = Descriptor(socket as i32);
-    let arguments = [socket.0 as usize, (&raw const address) as usize, size_of::<sockaddr_un>(), 0, 0, 0];
+    let arguments = [socket.0 as usize, (&raw const address.address) as usize, address.length, 0, 0, 0];
     // SAFETY: the kernel reads the address.
     restarted(|| unsafe { call(__NR_connect, arguments) })?;
     let mut peer = [0_u32; 3]; // struct ucred: process, user, group
@@ -78,13 +100,13 @@ const fn rights_length(descriptors: usize) -> usize {
     size_of::<cmsghdr>() + descriptors * size_of::<c_int>()
 }
 
-fn message(vector: &mut iovec, control: Option<&mut RightsBuffer>) -> msghdr {
+fn message(vector: &mut [iovec], control: Option<&mut RightsBuffer>) -> msghdr {
     let control_length = if control.is_some() { size_of::<RightsBuffer>() } else { 0 };
     msghdr {
         msg_name: ptr::null_mut(),
         msg_namelen: 0,
-        msg_iov: (&raw mut *vector).cast(),
-        msg_iovlen: 1,
+        msg_iov: vector.as_mut_ptr().cast(),
+        msg_iovlen: vector.len() as _,
         msg_control: control.map_or(ptr::null_mut(), |control| (&raw mut *control).cast()),
         msg_controllen: control_length,
         msg_flags: 0,
@@ -93,7 +115,17 @@ fn message(vector: &mut iovec, control: Option<&mut RightsBuffer>) -> msghdr {
 
 /// Sends one message, with a descriptor if there is one.
 pub(crate) fn send(socket: &Descriptor, bytes: &[u8], descriptor: Option<&Descriptor>) -> Result<(), Errno> {
-    let mut vector = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() as _ };
+    send_parts(socket, [bytes], descriptor)
+}
+
+/// Sends one message that lies in several places.
+pub(crate) fn send_parts<const N: usize>(
+    socket: &Descriptor,
+    parts: [&[u8]; N],
+    descriptor: Option<&Descriptor>,
+) -> Result<(), Errno> {
+    let mut vector =
+        parts.map(|part| iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() as _ });
     let mut control = RightsBuffer {
         header: cmsghdr {
             cmsg_len: rights_length(1),
@@ -104,13 +136,13 @@ pub(crate) fn send(socket: &Descriptor, bytes: &[u8], descriptor: Option<&Descri
     };
     let header = message(&mut vector, descriptor.is_some().then_some(&mut control));
     let arguments = [socket.0 as usize, (&raw const header) as usize, MSG_NOSIGNAL as usize, 0, 0, 0];
-    // SAFETY: header, vector, control and bytes outlive the call and are only read.
+    // SAFETY: header, vector, control and parts outlive the call and are only read.
     restarted(|| unsafe { call(__NR_sendmsg, arguments) }).map(drop)
 }
 
 /// Receives one message and what comes beside it. A closed socket is `ENOTCONN`.
 pub(crate) fn receive<'b>(socket: &Descriptor, buffer: &'b mut [u8]) -> Result<(&'b [u8], Received), Errno> {
-    let mut vector = iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() as _ };
+    let mut vector = [iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() as _ }];
     let mut control =
         RightsBuffer { header: cmsghdr { cmsg_len: 0, cmsg_level: 0, cmsg_type: 0 }, descriptors: [-1; 2] };
     let mut header = message(&mut vector, Some(&mut control));

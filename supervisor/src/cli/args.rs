@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use sonde_interp::handoff::Wish;
 
 use super::shell::Shell;
+use super::trace_options::Trace;
 use crate::index::registry::DEFAULT_NAME;
 use crate::serve::Orders;
 use crate::store::StoreMode;
@@ -35,11 +36,13 @@ The program keeps its arguments, environment, descriptors, process id and exit s
 --store-mode mount it is not started where the store cannot be mounted: status 126.
 Exit status: the program's own; 127 if it, or what it needs, was not found; 126 if it cannot be run.")]
     Run(Program),
-    /// Run a program and show, when it has ended, each library that it was given and why
+    /// Run a program and show each library that it loads, and why this one
     #[command(after_help = "\
-The program's own output is left as it is; the table goes to stderr. Exit status: the program's
-own.")]
-    Trace(Program),
+The program's own output is left as it is: the trace goes to stderr, or to the file of -o. Exit
+status: the program's own.
+
+docs/trace.md says what each column means, docs/trace-schema.md each field of --json.")]
+    Trace(Box<Trace>),
     /// Find what keeps foreign programs, or one of them, from running on this machine
     #[command(after_help = "\
 Nothing is downloaded, and PROGRAM is not run. Each finding is ok, a warning (something works
@@ -60,10 +63,10 @@ nothing is downloaded.
 
 Exit status: 0 if there is a provider for everything that was asked for, 1 if not.")]
     Find(Find),
-    /// Show where each library of a program would come from, and what is missing; nothing is run or fetched
+    /// Show where each library of a program would come from, and what is missing
     #[command(after_help = "\
-What a library of a package names is known when that package is in the store. What a program opens
-at run time is not known beforehand: sonde trace shows it.
+Nothing is run or fetched. What a library of a package names is known when that package is in the
+store. What a program opens at run time is not known beforehand: sonde trace shows it.
 
 Exit status: 0 if everything would be there; 127 if something is missing; 126 if the policy forbids
 something, or a file cannot be read or run.")]
@@ -82,7 +85,7 @@ something, or a file cannot be read or run.")]
     /// Manage the embedded store, for machines without Nix
     #[command(subcommand)]
     Store(StoreCommand),
-    /// Look after what is kept of programs that were run, so that they start as fast as natively
+    /// Look after what is kept of programs, for them to start as fast as natively
     #[command(subcommand)]
     Plans(PlansCommand),
     /// Print completions for a shell
@@ -105,7 +108,7 @@ something, or a file cannot be read or run.")]
 /// A program and its arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Program {
-    /// What makes the program's loader stop at its opens; auto takes seccomp, and ptrace where that cannot be had
+    /// What makes the program's loader stop at its opens; auto takes seccomp, and ptrace where that cannot be had; inline leaves setuid programs their privilege
     #[arg(long, value_name = "ENGINE", value_parser = Wish::WORDS)]
     engine: Option<String>,
     /// How the program gets at the embedded store; `mode` in config.toml if not given. No effect where Nix is used
@@ -324,10 +327,10 @@ Exit status: 0 if something may be provided, 1 if not.")]
     Explain(Explain),
     /// Print a policy to begin with
     #[command(after_help = "\
-Without options, one that permits everything, with an example of each kind of rule. With --for, the
-narrowest one with which the program has what it is linked against; what it asks for at run time is to
-be added. With --from-plan, the narrowest one with which it has what it was given so far, that included:
-run it first, and let it do what it is to do.")]
+Without options, one that permits everything, with an example of each kind of rule. With --for,
+the narrowest one with which the program has what it is linked against; what it asks for at run
+time is to be added. With --from-plan, the narrowest one with which it has what it was given so
+far, that included: run it first, and let it do what it is to do.")]
     Init {
         /// Permit what this program is linked against, and nothing else
         #[arg(long = "for", value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]

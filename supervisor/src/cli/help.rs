@@ -34,7 +34,11 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "trace",
         &[
-            ("sonde trace ./program", "see what it is given, and from which packages"),
+            ("sonde trace ./program", "each library as it is loaded"),
+            ("sonde trace --failed ./program", "only what is missing, or not taken"),
+            ("sonde trace -o trace.txt ./program", "leave the terminal to the program"),
+            ("sonde trace --html trace.html ./program", "a page with timeline, table and graph"),
+            ("sonde trace --dot -o graph.dot ./program", "who needs what, for Graphviz"),
             ("sonde trace --audit --policy new.toml ./program", "see what a policy would forbid"),
         ],
     ),

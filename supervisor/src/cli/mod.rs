@@ -18,6 +18,7 @@ mod store;
 mod store_view;
 mod supervise;
 mod trace;
+mod trace_options;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
     }
     match command {
         Command::Run(program) => run::run(&program),
-        Command::Trace(program) => trace::trace(&program),
+        Command::Trace(options) => trace::trace(&options),
         Command::Doctor(command) => doctor::doctor(&command),
         Command::Index(command) => index::index(&command),
         Command::Find(find) => find::find(&find),

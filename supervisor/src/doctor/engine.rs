@@ -37,10 +37,13 @@ fn choice(settings: &Settings, config: &EngineConfig) -> Finding {
     let features = Features::probe();
     let policy = Rules::load(settings, &[]).policy();
     let mut refused = None;
-    for attempt in config.attempts(Wish::Unsaid, features) {
+    // Of what else may stand against the engine inline, only a start can tell.
+    let obstacle = (!policy.is_allow_all()).then_some("the policy is to be asked at every open");
+    for attempt in config.attempts(Wish::Unsaid, features, obstacle) {
         let name = match attempt.engine {
             Engine::Seccomp => PolicysEngine::Seccomp,
             Engine::Ptrace => PolicysEngine::Ptrace,
+            Engine::Inline => return Finding::ok(ID, format!("inline: {}", attempt.why)),
         };
         if policy.fault().is_none()
             && let Decision::Refuse { rule } = policy.decide_engine(name)
@@ -51,12 +54,12 @@ fn choice(settings: &Settings, config: &EngineConfig) -> Finding {
         let why = refused
             .as_ref()
             .map_or_else(|| attempt.why.to_string(), |reason| format!("no seccomp: {reason}"));
-        match attempt.engine {
-            Engine::Seccomp => match features.try_listener(config.no_new_privs) {
+        match name {
+            PolicysEngine::Seccomp => match features.try_listener(config.no_new_privs) {
                 Ok(listening) => return seccomp(ID, listening, &why),
                 Err(error) => refused = Some(words(&error)),
             },
-            Engine::Ptrace => {
+            PolicysEngine::Ptrace => {
                 let summary = format!("ptrace: {why}");
                 return if attempt.why == Why::AskedFor {
                     Finding::ok(ID, summary)

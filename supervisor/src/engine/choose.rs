@@ -70,6 +70,11 @@ impl EngineConfig {
         Ok(config)
     }
 
+    /// Is it the engine inline that the configuration names?
+    pub(crate) fn wants_inline(&self) -> bool {
+        self.kind == Wish::Only(Engine::Inline)
+    }
+
     fn merge(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let syntax =
             |error: toml::de::Error| ConfigError::Syntax { path: path.to_owned(), reason: error.to_string() };
@@ -82,15 +87,36 @@ impl EngineConfig {
         Ok(())
     }
 
-    /// The engines to be tried for a program whose command line has this wish.
-    pub(crate) fn attempts(&self, wish: Wish, features: Features) -> Attempts {
-        self.attempts_where(wish, features.sufficient(), ptrace::is_supported())
+    /// The engines to be tried for a program whose command line has this wish; `obstacle` says why inline is none of them.
+    pub(crate) fn attempts(
+        &self,
+        wish: Wish,
+        features: Features,
+        obstacle: Option<&'static str>,
+    ) -> Attempts {
+        self.attempts_where(wish, features.sufficient(), ptrace::is_supported(), obstacle)
     }
 
-    fn attempts_where(&self, wish: Wish, notifies: bool, traces: bool) -> Attempts {
+    fn attempts_where(
+        &self,
+        wish: Wish,
+        notifies: bool,
+        traces: bool,
+        obstacle: Option<&'static str>,
+    ) -> Attempts {
         let wish = if wish == Wish::Unsaid { self.kind } else { wish };
         let attempt = |engine, why| Attempt { engine, why };
         let engines = match wish {
+            // What it cannot do is known beforehand, and the others can.
+            Wish::Only(Engine::Inline) => {
+                let instead = Why::NotInline(obstacle.unwrap_or("the loader could not be changed"));
+                let engines = [
+                    obstacle.is_none().then(|| attempt(Engine::Inline, Why::AskedFor)),
+                    notifies.then(|| attempt(Engine::Seccomp, instead)),
+                    traces.then(|| attempt(Engine::Ptrace, instead)),
+                ];
+                engines.into_iter().flatten().collect()
+            }
             Wish::Only(engine) => {
                 let works = if engine == Engine::Seccomp { notifies } else { traces };
                 if works { vec![attempt(engine, Why::AskedFor)] } else { vec![] }
@@ -148,11 +174,14 @@ pub(crate) enum Why {
     NoNotification,
     /// The filter was refused.
     NoListener,
+    /// The engine inline was asked for, and this speaks against it.
+    NotInline(&'static str),
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NotInline(obstacle) => return write!(f, "not inline: {obstacle}"),
             Self::AskedFor => "asked for",
             Self::Best => "the first choice",
             Self::NoNotification => "the kernel does not offer user notification here",
@@ -166,10 +195,20 @@ mod tests {
     use super::*;
 
     fn engines(config: &str, wish: &str, notifies: bool, traces: bool) -> Vec<Engine> {
+        engines_despite(None, config, wish, notifies, traces)
+    }
+
+    fn engines_despite(
+        obstacle: Option<&'static str>,
+        config: &str,
+        wish: &str,
+        notifies: bool,
+        traces: bool,
+    ) -> Vec<Engine> {
         let mut read = EngineConfig::default();
         read.merge(Path::new("config.toml"), config).unwrap();
         let wish = Wish::from_word(wish.as_bytes()).unwrap_or_default();
-        read.attempts_where(wish, notifies, traces).map(|attempt| attempt.engine).collect()
+        read.attempts_where(wish, notifies, traces, obstacle).map(|attempt| attempt.engine).collect()
     }
 
     #[test]
@@ -184,6 +223,14 @@ mod tests {
         assert_eq!(engines(ptrace, "auto", true, true), [Seccomp, Ptrace]);
         assert_eq!(engines("", "seccomp", false, true), []);
         assert_eq!(engines("", "ptrace", true, false), []);
+    }
+
+    #[test]
+    fn inline_is_followed_by_what_can_be_had_instead() {
+        use Engine::{Inline, Ptrace, Seccomp};
+        assert_eq!(engines("", "inline", true, true), [Inline, Seccomp, Ptrace]);
+        assert_eq!(engines("[engine]\nkind = \"inline\"", "", false, true), [Inline, Ptrace]);
+        assert_eq!(engines_despite(Some("it is traced"), "", "inline", true, true), [Seccomp, Ptrace]);
     }
 
     #[test]

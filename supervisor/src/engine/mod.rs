@@ -1,9 +1,11 @@
 //! What makes traps. An engine yields pending calls until its tree has ended; it decides nothing.
 
 pub(crate) mod choose;
+pub(crate) mod inline;
 mod ptrace;
 mod seccomp;
 
+pub(crate) use inline::InlineEngine;
 pub(crate) use ptrace::{PtraceEngine, Stops};
 pub(crate) use seccomp::SeccompEngine;
 

@@ -36,10 +36,12 @@ pub(crate) trait Responder: Send + Sync {
 }
 
 /// What was called, as far as it concerns us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
     /// `open`, `openat` or `openat2` with this path, for reading.
     Open { path: Address, close_on_exec: bool },
+    /// An open of a loader that has failed; who called says by itself which path it was, and whether it lies on the stack.
+    Missed { path: PathBuf, on_stack: bool },
     /// `newfstatat` with this path, into this buffer.
     Stat { path: Address, buffer: Address },
     /// A call to the supervisor. Where no socket can be returned, the shim offers one of its own.
@@ -103,8 +105,8 @@ impl Notification {
     }
 
     /// What was called.
-    pub(crate) fn call(&self) -> Call {
-        self.call
+    pub(crate) fn call(&self) -> &Call {
+        &self.call
     }
 
     /// Who called; `None` where we cannot see it.
@@ -112,10 +114,33 @@ impl Notification {
         self.thread
     }
 
-    /// Reads the path that was passed. Until [`Notification::is_waiting`] has confirmed it, it may be another process's
-    /// that got the thread's id in the meantime: good enough to let the call through, and for nothing else.
-    pub(crate) fn read_path(&self, address: Address) -> io::Result<PathBuf> {
-        self.thread.ok_or(io::ErrorKind::NotFound)?.read_path(address)
+    /// The path that is to be opened or looked at. Until [`Notification::is_waiting`] has confirmed it, it may be another
+    /// process's that got the thread's id in the meantime: good enough to let the call through, and for nothing else.
+    pub(crate) fn path(&self) -> io::Result<PathBuf> {
+        match &self.call {
+            Call::Missed { path, .. } => Ok(path.clone()),
+            Call::Open { path, .. } | Call::Stat { path, .. } => {
+                self.thread.ok_or(io::ErrorKind::NotFound)?.read_path(*path)
+            }
+            Call::Supervisor { .. } | Call::Other => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Where the caller has the path; 0 where only the caller knows.
+    pub(crate) fn address(&self) -> Address {
+        match &self.call {
+            Call::Open { path, .. } | Call::Stat { path, .. } => *path,
+            Call::Missed { .. } | Call::Supervisor { .. } | Call::Other => Address(0),
+        }
+    }
+
+    /// Has the caller put the path together on its stack? The thread must be waiting.
+    pub(crate) fn has_path_on_stack(&self) -> io::Result<bool> {
+        match &self.call {
+            Call::Missed { on_stack, .. } => Ok(*on_stack),
+            Call::Open { path, .. } => self.thread.ok_or(io::ErrorKind::NotFound)?.has_on_stack(*path),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     /// Does the thread still wait for this answer? Then what was read before was its own.

@@ -76,8 +76,17 @@ impl Thread {
 
     /// The process that the thread belongs to (`Tgid` of proc_pid_status(5)).
     pub(crate) fn process(self) -> io::Result<u32> {
+        self.status("Tgid:")
+    }
+
+    /// The process that has started its own (`PPid` of proc_pid_status(5)); 0 if that lives where we cannot see it.
+    pub(crate) fn parent(self) -> io::Result<u32> {
+        self.status("PPid:")
+    }
+
+    fn status(self, field: &str) -> io::Result<u32> {
         let status = fs::read_to_string(self.proc("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         line.and_then(|text| text.trim().parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
@@ -89,9 +98,25 @@ impl Thread {
     /// The path of the file that it executes, in its own root. The kernel says it as seen from ours, which differs where
     /// the thread, or who started it, has called chroot(2).
     pub(crate) fn executable_path(self) -> io::Result<PathBuf> {
-        let path = fs::read_link(self.proc("exe"))?;
+        self.inside("exe")
+    }
+
+    /// The path of its working directory, in its own root.
+    pub(crate) fn working_directory(self) -> io::Result<PathBuf> {
+        self.inside("cwd")
+    }
+
+    fn inside(self, link: &str) -> io::Result<PathBuf> {
+        let path = fs::read_link(self.proc(link))?;
         let root = fs::read_link(self.proc("root")).unwrap_or_else(|_| "/".into());
         Ok(path.strip_prefix(root).map_or(path.clone(), |inside| Path::new("/").join(inside)))
+    }
+
+    /// Does it have any of a file mapped? The path is as seen from our root (proc_pid_maps(5)).
+    pub(crate) fn maps(self, path: &Path) -> io::Result<bool> {
+        let maps = fs::read(self.proc("maps"))?;
+        let path = path.as_os_str().as_bytes();
+        Ok(maps.split(|byte| *byte == b'\n').any(|line| line.ends_with(path)))
     }
 
     /// Its environment as it was at the start of the program, each variable with a NUL behind it (proc_pid_environ(5)).
@@ -116,18 +141,26 @@ impl Thread {
         let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).ok();
         let base = pairs.iter().find(|pair| word(&pair[..8]) == Some(AT_BASE))?;
         let base = word(&base[8..])?;
+        let (range, path) = self.mapping_at(instruction)?;
+        (self.mapping_at(Address(base))?.1 == path).then_some((range, path))
+    }
+
+    /// The file that is mapped at an address, and where that part of it begins and ends.
+    pub(crate) fn mapping_at(self, address: Address) -> Option<(Range<u64>, PathBuf)> {
         let maps = fs::read_to_string(self.proc("maps")).ok()?;
-        let mapping = |address: u64| {
-            maps.lines().find_map(|line| {
-                let (range, rest) = line.split_once(' ')?;
-                let (start, end) = range.split_once('-')?;
-                let range = u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?;
-                let path = rest.find('/').map(|at| &rest[at..])?;
-                range.contains(&address).then_some((range, path))
-            })
-        };
-        let (range, path) = mapping(instruction.0)?;
-        (mapping(base)?.1 == path).then(|| (range, path.into()))
+        maps.lines().find_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (start, end) = range.split_once('-')?;
+            let range = u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?;
+            let path = rest.find('/').and_then(|at| rest.get(at..))?;
+            range.contains(&address.0).then(|| (range, path.into()))
+        })
+    }
+
+    /// What the kernel calls the file that it executes, by device and inode, whatever its path has become.
+    pub(crate) fn executable_identity(self) -> Option<(u64, u64)> {
+        let data = fs::metadata(self.proc("exe")).ok()?;
+        Some((data.dev(), data.ino()))
     }
 
     /// A copy of its standard error.
@@ -143,6 +176,12 @@ impl Thread {
     fn proc(self, entry: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{entry}", self.0))
     }
+}
+
+/// The value of a variable in an environment whose entries have a NUL behind each.
+pub(crate) fn variable_in<'e>(environment: &'e [u8], name: &str) -> Option<&'e [u8]> {
+    let mut entries = environment.split(|byte| *byte == 0);
+    entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
 /// What there is at a path in the Nix store.

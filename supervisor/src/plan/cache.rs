@@ -103,6 +103,11 @@ impl ServedCache {
         })
     }
 
+    /// Where it is kept, if it is already.
+    pub(crate) fn place(&self) -> Option<&Path> {
+        self.is_kept.then_some(&*self.place)
+    }
+
     /// Sees to it that it is kept; returns where.
     pub(crate) fn keep(&self) -> io::Result<&Path> {
         if !self.is_kept && Self::kept(&self.place).is_none() {

@@ -7,8 +7,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use sonde_interp::elf::{HEAD, Image, PAGE};
+use sonde_interp::site;
 use thiserror::Error;
 
 use crate::sys::mapped_file::MappedFile;
@@ -44,6 +46,8 @@ pub(crate) struct Loader {
     pub(crate) cache_path: Option<PathBuf>,
     /// Does it look at its cache before each search? glibc's does from 2.44 on; whoever does not say its version may.
     pub(crate) looks_at_cache: bool,
+    /// See [`Loader::site`].
+    site: OnceLock<Option<u64>>,
 }
 
 /// Why a file cannot serve as the loader.
@@ -70,7 +74,22 @@ impl Loader {
         let cache_path = cache_path(bytes.as_ref());
         let version = glibc_version(bytes.as_ref());
         let looks_at_cache = version.is_none_or(|version| version >= LOOKS_SINCE);
-        Ok(Self { path: path.to_owned(), version, cache_path, looks_at_cache, file })
+        Ok(Self { version, ..Self::known(path, file, cache_path, looks_at_cache) })
+    }
+
+    /// One that was looked at before.
+    pub(crate) fn known(path: &Path, file: File, cache_path: Option<PathBuf>, looks_at_cache: bool) -> Self {
+        let path = path.to_owned();
+        Self { path, file, version: None, cache_path, looks_at_cache, site: OnceLock::new() }
+    }
+
+    /// Where it opens files, in bytes behind its load bias; none where that is not known for certain.
+    pub(crate) fn site(&self) -> Option<u64> {
+        *self.site.get_or_init(|| {
+            let bytes = MappedFile::open(&self.file).ok()?;
+            let image = Image::parse(bytes.as_ref().get(..HEAD)?).ok()?;
+            site_of(&image, bytes.as_ref())
+        })
     }
 
     /// The folder that it searches last, and where the rest of its glibc lies.
@@ -100,6 +119,17 @@ fn place(random: u64) -> Range<u64> {
 /// The standard library seeds its hash maps from the kernel's random numbers; that is as good as asking it again.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+/// The one place in the loader's code where it opens files ([`sonde_interp::site`]).
+fn site_of(image: &Image<'_>, loader: &[u8]) -> Option<u64> {
+    let mut places = image.segments().filter(|segment| segment.execute).filter_map(|segment| {
+        let start = usize::try_from(segment.offset).ok()?;
+        let code = loader.get(start..start.checked_add(usize::try_from(segment.file_size).ok()?)?)?;
+        Some((segment, site::find(code)?))
+    });
+    let (segment, at) = places.next()?;
+    places.next().is_none().then_some(segment.address + at as u64)
 }
 
 fn cache_path(loader: &[u8]) -> Option<PathBuf> {

@@ -148,7 +148,7 @@ fn reasons(place: &Placed) -> Vec<String> {
 }
 
 /// What a candidate lacks.
-fn complaint(covered: &Covered) -> Option<String> {
+pub(super) fn complaint(covered: &Covered) -> Option<String> {
     let versions = some(&covered.missing_versions);
     let symbols = some(&covered.missing_symbols);
     if !covered.missing_versions.is_empty() && !covered.unversioned {

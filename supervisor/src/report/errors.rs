@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::index::Choice;
-use crate::store::StoreError;
+use crate::store::{STORE, StoreError};
 
 /// No package has the library.
 pub(crate) fn absent(soname: &str, needed_by: &Path) -> String {
@@ -68,4 +68,105 @@ pub(crate) fn would_be_forbidden(soname: &str, package: Option<&str>, rule: &str
 /// The policy cannot be read, so that it forbids everything.
 pub(crate) fn faulty(fault: &str) -> String {
     format!("sonde: {fault}")
+}
+
+/// The loader found it, and it is of the other width.
+pub(crate) fn other_class(path: &Path) -> String {
+    format!(
+        "{} is a 32-bit library, and the program has 64 bits: the loader does not take it",
+        path.display()
+    )
+}
+
+/// The loader found it, and it is for another machine. `machine` is `e_machine` of elf(5).
+pub(crate) fn other_machine(path: &Path, machine: u16) -> String {
+    let machine = match machine {
+        3 => "i386".to_owned(),
+        40 => "ARM".to_owned(),
+        183 => "AArch64".to_owned(),
+        243 => "RISC-V".to_owned(),
+        other => format!("machine {other}"),
+    };
+    format!("{} is for {machine}, and the program for x86-64: the loader does not take it", path.display())
+}
+
+/// The loader found a file that is no library.
+pub(crate) fn not_elf(path: &Path) -> String {
+    format!(
+        "{} is no ELF library: the loader gives up; a text of that name is a linker's script, and a damaged file is to \
+         be installed anew",
+        path.display()
+    )
+}
+
+/// The loader found a program.
+pub(crate) fn is_a_program(path: &Path) -> String {
+    format!("{} is a program and no library: the loader does not load it into another", path.display())
+}
+
+/// The loader would give up over versions.
+pub(crate) fn lacks_versions(user: &Path, definer: &Path, versions: &[&str]) -> String {
+    let way_out = if definer.starts_with(STORE) {
+        "a newer index may have a newer package (`sonde index update`)"
+    } else {
+        "without that file a package's would be taken"
+    };
+    format!(
+        "{} needs {}, and {} does not define {}: the loader gives up; {way_out}",
+        user.display(),
+        versions.join(", "),
+        definer.display(),
+        if versions.len() == 1 { "it" } else { "them" },
+    )
+}
+
+/// The loader would have to make the stacks executable.
+pub(crate) fn executable_stack(path: &Path) -> String {
+    format!(
+        "{} asks for an executable stack, which glibc 2.41 and later grant to no library that is opened at run time; \
+         `patchelf --clear-execstack` takes the request out of the file",
+        path.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sentence_names_the_library_the_cause_and_a_way_out_or_what_comes_of_it() {
+        let (soname, app, lib) = ("libq.so.1", Path::new("/opt/app"), Path::new("/opt/libq.so.1"));
+        let sentences = [
+            (absent(soname, app), vec![soname, "/opt/app", "no package", "import another index"]),
+            (excluded(soname, app, "a driver"), vec![soname, "/opt/app", "a driver"]),
+            (unfit(soname, app, &["Q_2".into()]), vec![soname, "/opt/app", "Q_2", "sonde find libq.so.1"]),
+            (
+                forbidden(soname, app, Some("q.out"), "f:1: deny"),
+                vec![soname, "/opt/app", "q.out", "f:1: deny"],
+            ),
+            (forbidden(soname, app, None, "f:1: deny"), vec![soname, "host's driver folder"]),
+            (would_be_forbidden(soname, Some("q.out"), "f:1"), vec!["audit", soname, "q.out", "f:1"]),
+            (faulty("f:1: no"), vec!["f:1: no"]),
+            (other_class(lib), vec!["/opt/libq.so.1 is a 32-bit library", "does not take it"]),
+            (other_machine(lib, 183), vec!["/opt/libq.so.1 is for AArch64", "does not take it"]),
+            (other_machine(lib, 9), vec!["machine 9"]),
+            (not_elf(lib), vec!["/opt/libq.so.1 is no ELF library", "gives up"]),
+            (is_a_program(lib), vec!["/opt/libq.so.1 is a program"]),
+            (
+                lacks_versions(app, lib, &["GLIBC_2.41"]),
+                vec!["/opt/app needs GLIBC_2.41", "/opt/libq.so.1 does not define it", "without that file"],
+            ),
+            (
+                lacks_versions(app, Path::new("/nix/store/q/libq.so"), &["A", "B"]),
+                vec!["needs A, B", "does not define them", "sonde index update"],
+            ),
+            (executable_stack(lib), vec!["/opt/libq.so.1", "executable stack", "glibc 2.41", "patchelf"]),
+        ];
+        for (sentence, words) in sentences {
+            assert!(!sentence.contains('\n'), "{sentence}");
+            for word in words {
+                assert!(sentence.contains(word), "no {word} in: {sentence}");
+            }
+        }
+    }
 }

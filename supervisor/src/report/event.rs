@@ -1,61 +1,110 @@
-//! One library that the loader asked for, and what became of it.
+//! What the supervisor sees of a tree that is traced: raw, in order, and without looking into any file. What it means is
+//! worked out elsewhere ([`super::trace`]), by a thread that no program waits for.
 
+use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A finished load.
-#[derive(Debug, Clone)]
-pub(crate) struct Load {
-    /// The process that asked.
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::store::StorePath;
+
+/// Something that was seen.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// Since the trace began.
+    pub(crate) at: Duration,
+    /// The process that it is about; 0 where it cannot be told.
     pub(crate) process: u32,
-    pub(crate) soname: String,
-    /// The file that is linked against it; none for `dlopen`.
-    pub(crate) needed_by: Option<PathBuf>,
-    /// Attribute and output of the package, such as `zlib.out`.
-    pub(crate) package: Option<String>,
-    /// The file that was opened; none if there was none.
-    pub(crate) path: Option<PathBuf>,
-    pub(crate) how: How,
+    pub(crate) what: What,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// The engine that serves the tree, and why it is that one.
+    Engine(String),
+    /// A process begins, or executes another program.
+    Process(Beginning),
+    /// The loader opened paths at which there was nothing.
+    Tried(Vec<PathBuf>),
+    /// The loader looked at its cache. It keeps it while it starts a program, and for the length of one dlopen(3).
+    Consulted,
+    /// The loader got a file.
+    Opened(Opened),
+    /// The loader was refused a library.
+    Refused(Refused),
+    /// A store path was fetched; so many bytes were downloaded, where that is known.
+    Fetched(StorePath, u64),
+    /// The tree has ended, and its first program so.
+    Over { status: Option<i32>, signal: Option<i32> },
+}
+
+/// A program at its start.
+#[derive(Debug, Default)]
+pub(crate) struct Beginning {
+    pub(crate) program: PathBuf,
+    /// The program's file; none if it cannot be read.
+    pub(crate) file: Option<File>,
+    pub(crate) parent: u32,
+    /// `LD_LIBRARY_PATH`.
+    pub(crate) library_path: Option<String>,
+    /// `LD_PRELOAD`.
+    pub(crate) preload: Option<String>,
+}
+
+/// A file that the loader got.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The path that the loader opened.
+    pub(crate) asked: PathBuf,
+    /// The file that it got: another one, where it was redirected.
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    /// The loader has not put the path together in a search: it was given it, or has it from its cache.
+    pub(crate) is_whole: bool,
+    /// It was returned by the supervisor; otherwise the loader opened it by itself.
+    pub(crate) is_redirected: bool,
+    /// The process had it mapped already: the loader looks and closes it again.
+    pub(crate) is_known: bool,
+    /// It was not in the store when the trace began.
+    pub(crate) was_realised: bool,
     /// From trap to answer.
     pub(crate) took: Duration,
 }
 
-/// How a library was found, or why not.
+/// A library that was not provided, or not there.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) soname: String,
+    /// Who brought it up, where that is not who is linked against it.
+    pub(crate) needed_by: Option<PathBuf>,
+    /// Attribute and output of the package that has it.
+    pub(crate) package: Option<String>,
+    pub(crate) why: Refusal,
+    pub(crate) took: Duration,
+}
+
+/// Why a library was not provided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum How {
-    /// In a `RUNPATH` of the library that needs it.
-    Runpath,
-    /// Through the served cache.
-    ServedCache,
-    /// Through the served cache, and it had to be realised first.
-    Realised,
-    /// Asked for by a path that does not exist, or in the loader's last folder; returned from a package.
-    Redirected,
-    /// No package has it.
-    Absent,
+pub(crate) enum Refusal {
+    /// No package has it, or none that would do; the sentence that says so.
+    Absent(String),
     /// A package has it and cannot be had.
     Failed(String),
     /// The policy forbids it; the rule.
     Forbidden(String),
 }
 
-/// Where loads are reported to; nowhere, for a program that nobody watches.
+/// Where events go; nowhere, for a program that nobody watches.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reporter(Option<Arc<Mutex<Kept>>>);
-
-/// What was reported.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    pub(crate) loads: Vec<Load>,
-    /// The engine, and why it is that one; none if the program runs unsupervised.
-    pub(crate) engine: Option<String>,
-}
+pub(crate) struct Reporter(Option<(Instant, Sender<Event>)>);
 
 impl Reporter {
-    /// A reporter that keeps what it is told.
-    pub(crate) fn keeping() -> Self {
-        Self(Some(Arc::default()))
+    /// A reporter, and where its events arrive. What is sent waits for nobody.
+    pub(crate) fn listening(since: Instant) -> (Self, Receiver<Event>) {
+        let (sender, receiver) = unbounded();
+        (Self(Some((since, sender))), receiver)
     }
 
     /// Is anybody listening? What only a report needs is not worked out otherwise.
@@ -63,26 +112,11 @@ impl Reporter {
         self.0.is_some()
     }
 
-    /// Takes note of a load.
-    pub(crate) fn report(&self, load: Load) {
-        self.keep(|kept| kept.loads.push(load));
-    }
-
-    /// Takes note of the engine.
-    pub(crate) fn engine(&self, words: &str) {
-        self.keep(|kept| kept.engine = Some(words.to_owned()));
-    }
-
-    fn keep(&self, note: impl FnOnce(&mut Kept)) {
-        if let Some(kept) = &self.0 {
-            note(&mut kept.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Tells what was seen.
+    pub(crate) fn report(&self, process: u32, what: What) {
+        if let Some((since, sender)) = &self.0 {
+            // Whoever has stopped listening does not want to know.
+            let _ = sender.send(Event { at: since.elapsed(), process, what });
         }
-    }
-
-    /// Everything noted so far.
-    pub(crate) fn take(&self) -> Kept {
-        let mut all = Kept::default();
-        self.keep(|kept| all = std::mem::take(kept));
-        all
     }
 }

@@ -200,6 +200,16 @@ impl Finding {
         }
     }
 
+    /// The chosen one.
+    pub(crate) fn chosen(&self) -> Option<&Found> {
+        self.candidates.iter().find(|found| found.place.as_ref().is_some_and(|place| place.chosen))
+    }
+
+    /// What the chosen one lacks.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        self.chosen()?.place.as_ref()?.coverage.as_ref().and_then(super::candidates::complaint)
+    }
+
     /// Nothing that was asked for is missing; a program can do without what it does not need.
     pub(crate) fn is_satisfied(&self) -> bool {
         let dispensable = ["recommended", "suggested"];

@@ -93,16 +93,21 @@ pub(crate) fn number(value: u64) -> String {
     text
 }
 
-/// Whether to colour what goes to standard output.
+/// Whether to colour what is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Paint(bool);
 
 impl Paint {
     /// A terminal that shows colours, and nobody who forbids them (no-color.org).
     pub(crate) fn for_stdout() -> Self {
+        Self::for_terminal(std::io::stdout().is_terminal())
+    }
+
+    /// The same for what goes elsewhere; is that a terminal?
+    pub(crate) fn for_terminal(is_terminal: bool) -> Self {
         let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Self(std::io::stdout().is_terminal() && !forbidden && !dumb)
+        Self(is_terminal && !forbidden && !dumb)
     }
 
     /// For what is not written to standard output.

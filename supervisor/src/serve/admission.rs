@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sonde_interp::handoff::Wish;
+use sonde_interp::handoff::{Hello, Wish};
 use sonde_interp::plan::{BUILT_BY_NIX, LOOKS_AT_CACHE};
 use sonde_resolve::bundle::Bundle;
 use tracing::debug;
@@ -16,7 +17,7 @@ use super::loader::ForeignLoader;
 use super::plans::{Made, Turn};
 use super::provision::Provision;
 use super::tree::Tree;
-use crate::guest::remote::GuestRoot;
+use crate::guest::remote::{GuestRoot, Thread, variable_in};
 use crate::plan::cache::ServedCache;
 use crate::plan::closure::{GuestFiles, resolve};
 use crate::plan::conditions::{self, Conditions};
@@ -40,10 +41,41 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// The program of a hello, and what came with that.
+    pub(super) fn of(
+        hello: &Hello<'_>,
+        descriptors: Vec<OwnedFd>,
+        thread: Thread,
+    ) -> Result<Self, HelloError> {
+        debug!(program = %String::from_utf8_lossy(hello.program), direct = hello.direct, "hello");
+        // What the kernel executed, or, where the shim maps the program itself, what it sent.
+        let Some(file) = descriptors.into_iter().next().filter(|_| hello.direct) else {
+            return Self::executed_by(thread, hello.wish);
+        };
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        Self::new(path, file.into(), thread.executable_path().ok(), thread, hello.wish)
+    }
+
+    /// The program that the kernel has executed.
+    pub(super) fn executed_by(thread: Thread, wish: Wish) -> Result<Self, HelloError> {
+        Self::new(thread.executable_path()?, thread.executable()?, None, thread, wish)
+    }
+
+    fn new(
+        path: PathBuf,
+        file: File,
+        executable: Option<PathBuf>,
+        thread: Thread,
+        wish: Wish,
+    ) -> Result<Self, HelloError> {
+        let root = thread.root().or_else(|_| GuestRoot::own())?;
+        let environment = thread.environment().unwrap_or_default();
+        Ok(Self { path, file, executable, wish, root, environment })
+    }
+
     /// One of its environment variables.
     pub(super) fn variable(&self, name: &str) -> Option<&[u8]> {
-        let entries = self.environment.split(|byte| *byte == 0);
-        entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).next()
+        variable_in(&self.environment, name)
     }
 }
 
@@ -60,6 +92,7 @@ pub(super) fn admit(
     progress: &dyn Progress,
     may_wait: bool,
 ) -> Result<Admitted, HelloError> {
+    let progress = &tree.witness.sightings.counting(progress);
     let Some(key) = tree.plans.key_of(guest) else { return admit_anew(tree, guest, progress, None) };
     let by_plan = || {
         let kept = tree.plans.find(key, guest, &tree.files)?;
@@ -110,8 +143,9 @@ fn admit_by_plan(
             // One that is at hand lies in the program's own root.
             let of_store = if path.starts_with(STORE) { tree.files.open(path).ok() } else { None };
             let file = of_store.or_else(|| guest.root.open(path).ok())?;
-            let (path, version) = (path.to_owned(), body.loader_version);
-            tree.provisions.add(Loader { path, file, version, cache_path, looks_at_cache })
+            let mut loader = Loader::known(path, file, cache_path, looks_at_cache);
+            loader.version = body.loader_version;
+            tree.provisions.add(loader)
         }
     };
     let own_seeds = body.seeds.clone().map(Arc::new);
@@ -173,8 +207,9 @@ fn admit_anew(
     // What could not be had may be had next time.
     if let Some((key, turn)) = turn.filter(|_| is_whole) {
         let (bundle, closure, provision) = (&bundle, &closure, &*provision);
+        let inline = tree.engine.wants_inline() && obstacle_to_inline(tree, &provision.loader).is_none();
         let elsewhere = tree.files.are_elsewhere();
-        let made = Made { bundle, closure, provision, at_hand, built_by_nix, elsewhere };
+        let made = Made { bundle, closure, provision, at_hand, built_by_nix, elsewhere, inline };
         tree.plans.begin(key, turn, guest, &made);
     }
     tree.learn(&guest.path, closure, &provision, None);
@@ -188,6 +223,18 @@ fn look(guest: &Guest, paths: impl Iterator<Item = PathBuf>) -> Conditions {
         (path, stamp)
     });
     stamped.collect()
+}
+
+/// Why a program cannot have the engine inline, which sees nothing of what the loader can open, at this start and the next;
+/// nothing, if it can.
+pub(super) fn obstacle_to_inline(tree: &Tree, loader: &Loader) -> Option<&'static str> {
+    let obstacles = [
+        (tree.permission.policy().is_some(), "the policy is to be asked at every open"),
+        (tree.files.are_elsewhere(), "the store lies elsewhere than its paths say"),
+        (loader.looks_at_cache, "the loader looks at its cache, which is no file"),
+        (loader.site().is_none(), "where the loader opens files is not known"),
+    ];
+    obstacles.into_iter().find_map(|(stands, words)| stands.then_some(words))
 }
 
 /// A program built by Nix names a loader in the store: it runs under that one.

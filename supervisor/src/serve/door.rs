@@ -1,8 +1,8 @@
 //! Where a user's programs find the supervisor that is running already, and which of them it may serve.
 //!
 //! `$XDG_RUNTIME_DIR/sonde/socket`, in a folder that nobody else can enter. One supervisor holds the lock beside it;
-//! whoever comes second serves the one program that it was started for. A service manager may hold the socket open in
-//! their place, and start a supervisor when somebody comes.
+//! whoever comes second serves the one program that it was started for, and has a door that only this program is told of.
+//! A service manager may hold the socket open in their place, and start a supervisor when somebody comes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,15 +17,21 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockname, listen, socket,
+};
 use nix::unistd::Uid;
 use sonde_interp::handoff::DOOR;
+use tracing::debug;
 
 use super::Trees;
 use crate::guest::remote::Thread;
 use crate::store;
 use crate::sys::listen::path_of;
 use crate::sys::scm_rights::Socket;
+
+/// How long a user's supervisor stays when it has nobody to serve.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether anybody is left, where nobody says so.
 const BLIND: Duration = Duration::from_secs(1);
@@ -58,27 +64,48 @@ pub(super) enum Visit {
     Nobody,
 }
 
-/// The user's door, held by this process.
+/// A door, held by this process.
 #[derive(Debug)]
 pub(crate) struct Door {
     listening: OwnedFd,
-    /// Where we have put it, and what was there then; nothing for a socket that is a service manager's.
+    /// Is it the user's, which others look for, or known to nobody but our own program?
+    is_users: bool,
+    /// Where we have put it, and what was there then; nothing for one without a path, or a service manager's.
     ours: Option<(PathBuf, Metadata)>,
     _lock: Option<Flock<File>>,
 }
 
 impl Door {
-    /// Opens the door, if this user has a runtime folder and nobody holds it already.
+    /// Opens the user's door, if this user has a runtime folder and nobody holds it already; else one of our own.
     pub(crate) fn open() -> Option<Self> {
-        let folder =
-            std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())?;
-        match Self::open_below(&folder) {
-            Ok(door) => door,
-            Err(error) => {
-                tracing::debug!(%error, folder = %folder.display(), "no door for this user's other programs");
-                None
-            }
-        }
+        let folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        let users = folder.and_then(|folder| {
+            let door = Self::open_below(&folder);
+            door.inspect_err(|error| {
+                debug!(%error, folder = %folder.display(), "no door for this user's other programs");
+            })
+            .ok()?
+        });
+        users.or_else(|| Self::open_own().inspect_err(|error| debug!(%error, "no door")).ok())
+    }
+
+    /// One without a path: the kernel draws its name (unix(7), autobind).
+    fn open_own() -> io::Result<Self> {
+        let listening = listening_at(&UnixAddr::new_unnamed())?;
+        Ok(Self { listening, is_users: false, ours: None, _lock: None })
+    }
+
+    /// Where it is, as a shim connects to it.
+    pub(super) fn address(&self) -> io::Result<Vec<u8>> {
+        let address: UnixAddr = getsockname(self.listening.as_raw_fd())?;
+        let path = address.path().map(|path| path.as_os_str().as_bytes().to_vec());
+        let name = || address.as_abstract().map(|name| [b"\0", name].concat());
+        path.or_else(name).ok_or_else(|| io::Error::other("a socket without an address"))
+    }
+
+    /// How long it stays open with nobody to serve.
+    pub(super) fn patience(&self) -> Duration {
+        if self.is_users { IDLE } else { Duration::ZERO }
     }
 
     fn open_below(runtime: &Path) -> io::Result<Option<Self>> {
@@ -99,12 +126,9 @@ impl Door {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let listening = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-        bind(listening.as_raw_fd(), &UnixAddr::new(&path)?)?;
-        listen(&listening, Backlog::new(BACKLOG)?)?;
+        let listening = listening_at(&UnixAddr::new(&path)?)?;
         let there = fs::symlink_metadata(&path)?;
-        Ok(Some(Self { listening, ours: Some((path, there)), _lock: Some(lock) }))
+        Ok(Some(Self { listening, is_users: true, ours: Some((path, there)), _lock: Some(lock) }))
     }
 
     /// The door that a service manager holds open.
@@ -112,7 +136,7 @@ impl Door {
         let folder = path_of(&listening).and_then(|path| Some(path.parent()?.to_owned()));
         // Whoever has the lock already serves those who came before; who comes now, comes here.
         let lock = folder.and_then(|folder| lock(&folder).ok().flatten());
-        Self { listening, ours: None, _lock: lock }
+        Self { listening, is_users: true, ours: None, _lock: lock }
     }
 
     /// Waits for the next program, the end of a tree, or the end of its patience.
@@ -152,6 +176,14 @@ impl Door {
     }
 }
 
+fn listening_at(address: &UnixAddr) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let listening = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    bind(listening.as_raw_fd(), address)?;
+    listen(&listening, Backlog::new(BACKLOG)?)?;
+    Ok(listening)
+}
+
 /// The lock of whoever serves a door in this folder; nothing, if somebody has it.
 fn lock(folder: &Path) -> io::Result<Option<Flock<File>>> {
     let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
@@ -169,9 +201,8 @@ fn is_private(folder: &Metadata) -> bool {
     folder.is_dir() && folder.uid() == Uid::effective().as_raw() && folder.mode() & 0o077 == 0
 }
 
-/// Does a program mean the same by its paths, its user and its environment as this process? And would it start this very
-/// supervisor?
-pub(super) fn is_neighbour(thread: Thread, environment: &[u8], supervisor: &OsStr) -> bool {
+/// Does a program mean the same by its paths, its user and its environment as this process?
+pub(super) fn is_neighbour(thread: Thread, environment: &[u8]) -> bool {
     let places = || PLACES.iter().chain(&store::DECISIVE);
     let ours: BTreeMap<&str, Vec<u8>> =
         places().filter_map(|name| Some((*name, std::env::var_os(name)?.as_bytes().to_vec()))).collect();
@@ -187,10 +218,12 @@ pub(super) fn is_neighbour(thread: Thread, environment: &[u8], supervisor: &OsSt
         let of = |process: &str| fs::metadata(format!("/proc/{process}/{entry}")).ok();
         is_same(of("self"), of(&thread.id().to_string()))
     };
-    ours == theirs
-        && NAMESPACES.iter().all(|namespace| same(namespace))
-        && same("root")
-        && is_same(fs::metadata("/proc/self/exe").ok(), fs::metadata(supervisor).ok())
+    ours == theirs && NAMESPACES.iter().all(|namespace| same(namespace)) && same("root")
+}
+
+/// Is this the file that this process executes?
+pub(super) fn is_ourselves(supervisor: &OsStr) -> bool {
+    is_same(fs::metadata("/proc/self/exe").ok(), fs::metadata(supervisor).ok())
 }
 
 fn is_same(one: Option<Metadata>, other: Option<Metadata>) -> bool {

@@ -3,27 +3,27 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Instant;
 
 use tracing::warn;
 
+use super::sightings::Asked;
 use super::tree::Tree;
 use crate::guest::notification::Notification;
 use crate::plan::drivers;
-use crate::report::event::How;
 
 impl Tree {
-    /// Answers an open of `asked` with a file of the host's drivers.
-    pub(super) fn give_driver(&self, notification: Notification, asked: &Path, file: &Path, since: Instant) {
-        let soname = asked.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let thread = notification.thread();
+    /// Answers an open with a file of the host's drivers.
+    pub(super) fn give_driver(&self, notification: Notification, asked: Asked<'_>, file: &Path) {
+        let (thread, since) = (asked.thread, asked.since);
+        let soname = asked.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(refusal) = self.objection_to_host(&soname, thread) {
             self.forbid(&soname, thread, since, &refusal);
             return notification.not_there();
         }
         match drivers::open(file) {
             Ok(driver) => {
-                self.witness.driver(&soname, file, thread, How::Redirected, since);
+                let sightings = &self.witness.sightings;
+                sightings.tell(sightings.redirected(asked, &driver, file));
                 notification.return_descriptor(driver.as_fd());
             }
             Err(error) => {

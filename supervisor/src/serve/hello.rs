@@ -1,9 +1,8 @@
 //! The greeting: a program is about to start, and learns under which loader, where, and with which filter.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,20 +12,20 @@ use nix::errno::Errno;
 use sonde_interp::handoff::{Answer, Engine as Kind, Hello, MAX_MESSAGE, MessageError, Refusal, Welcome};
 use sonde_resolve::elf::ElfError;
 use thiserror::Error;
-use tracing::{debug, info};
+use tracing::info;
 
-use super::admission::{Admitted, Guest, admit};
-use super::door::is_neighbour;
+use super::Founded;
+use super::admission::{Admitted, Guest, admit, obstacle_to_inline};
+use super::door::{is_neighbour, is_ourselves};
 use super::join::{Newcomer, receive_listener};
 use super::keeper::Line;
 use super::provision::Provision;
 use super::record::Record;
-use super::shared::{Shared, SharedError};
+use super::shared::{Orders, Shared, SharedError};
 use super::tree::Tree;
-use crate::engine::Engine;
-use crate::guest::remote::{GuestRoot, Thread};
+use crate::guest::remote::Thread;
 use crate::index::IndexError;
-use crate::plan::loader::{LoaderError, draw_place, place_at};
+use crate::plan::loader::{Loader, LoaderError, draw_place, place_at};
 use crate::report::event::Reporter;
 use crate::report::progress;
 use crate::store::{self, LateProgress, NoProgress, StoreError};
@@ -73,6 +72,8 @@ pub(crate) enum HelloError {
          missing are not provided", errno_text(.0)
     )]
     Filter(io::Error),
+    #[error("the loader could not be changed ({})", errno_text(.0))]
+    Change(io::Error),
     #[error(
         "this process may not be traced ({}): a debugger may have it already, or kernel.yama.ptrace_scope forbids it; \
          libraries that are missing are not provided", errno_text(.0)
@@ -106,18 +107,22 @@ pub(super) struct Greeting<'a> {
 
 impl Greeting<'_> {
     /// Greets it; returns the tree and what makes its traps.
-    pub(super) fn greet_first(&self, shared: &Shared) -> Result<(Tree, Box<dyn Engine>), HelloError> {
+    pub(super) fn greet_first(
+        &self,
+        shared: &Shared,
+        message: &[u8],
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Founded, HelloError> {
         let (socket, thread) = (&self.socket, self.thread);
-        let may_stay = |supervisor: &OsStr, environment: &[u8]| {
-            !self.by_door || is_neighbour(thread, environment, supervisor)
-        };
-        let guest = match receive(socket, thread, may_stay) {
-            Err(HelloError::Stranger) => {
-                say(socket, Answer::Private, &[])?;
-                return Err(HelloError::Stranger);
-            }
-            guest => guest.or_else(|error| refuse(socket, error))?,
-        };
+        let hello =
+            Hello::decode(message).map_err(HelloError::from).or_else(|error| refuse(socket, error))?;
+        let guest = Guest::of(&hello, descriptors, thread).or_else(|error| refuse(socket, error))?;
+        let is_ours =
+            || is_ourselves(OsStr::from_bytes(hello.supervisor)) && is_neighbour(thread, &guest.environment);
+        if self.by_door && !is_ours() {
+            say(socket, Answer::Private, &[])?;
+            return Err(HelloError::Stranger);
+        }
         let tree = found_tree(shared, &guest, self.reporter.clone()).and_then(|tree| {
             let _tree = tree.span.clone().entered();
             // The program is not there yet: until it is, its terminal may show how a download gets on.
@@ -129,26 +134,41 @@ impl Greeting<'_> {
             Ok((tree, admitted))
         });
         let (tree, Admitted { provision, built_by_nix }) = tree.or_else(|error| refuse(socket, error))?;
-        let attempts = tree.engine.attempts(guest.wish, tree.features);
+        let obstacle = obstacle_now(shared, &tree, &provision.loader);
+        let attempts = tree.engine.attempts(guest.wish, tree.features, obstacle);
         let attempts = tree.permission.permitted(attempts);
         let attempts = attempts.map_err(HelloError::Engine).or_else(|error| refuse(socket, error))?;
         let _tree = tree.span.clone().entered();
         let (no_new_privs, program, line) = (tree.engine.no_new_privs, &*guest.path, self.line);
         let provision = &*provision;
-        let newcomer =
-            Newcomer { socket, thread, tree: &tree, program, provision, no_new_privs, line, built_by_nix };
+        let newcomer = Newcomer {
+            shared,
+            socket,
+            thread,
+            tree: &tree,
+            program,
+            provision,
+            no_new_privs,
+            line,
+            built_by_nix,
+        };
         let engine = newcomer.join(attempts)?;
+        tree.witness.sightings.meet(thread, program);
         Ok((tree, engine))
     }
 }
 
 /// Greets a foreign program that a process of the tree has executed: it runs under the tree's filter already.
 pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Result<(), HelloError> {
-    let guest = receive(socket, thread, |_, _| true).or_else(|error| refuse(socket, error))?;
+    let mut buffer = [0; MAX_MESSAGE];
+    let guest = receive(socket, &mut buffer)
+        .and_then(|(message, descriptors)| Guest::of(&Hello::decode(message)?, descriptors, thread));
+    let guest = guest.or_else(|error| refuse(socket, error))?;
     // In a sandbox with a store of its own nothing that we realise would be found.
     if !tree.files.are_elsewhere() && !guest.root.shares(Path::new(store::STORE)) {
         return refuse(socket, HelloError::OtherStore(guest.path));
     }
+    tree.witness.sightings.meet(thread, &guest.path);
     let admitted = admit(tree, &guest, &NoProgress, false).or_else(|error| refuse(socket, error))?;
     send_welcome(tree, socket, &admitted.provision)?;
     receive_listener(socket)?;
@@ -165,34 +185,27 @@ pub(super) fn restore(shared: &Shared, record: &[u8]) -> Result<Tree, HelloError
     Ok(tree)
 }
 
-fn receive(
+/// Waits for a shim's first message.
+pub(super) fn receive<'b>(
     socket: &Socket,
-    thread: Thread,
-    may_stay: impl FnOnce(&OsStr, &[u8]) -> bool,
-) -> Result<Guest, HelloError> {
+    buffer: &'b mut [u8],
+) -> Result<(&'b [u8], Vec<OwnedFd>), HelloError> {
     socket.set_patience(PATIENCE)?;
-    let mut buffer = [0; MAX_MESSAGE];
-    let (message, descriptors) = socket.receive(&mut buffer)?;
-    let hello = Hello::decode(message)?;
-    let environment = thread.environment().unwrap_or_default();
-    if !may_stay(OsStr::from_bytes(hello.supervisor), &environment) {
-        return Err(HelloError::Stranger);
-    }
-    debug!(program = %String::from_utf8_lossy(hello.program), direct = hello.direct, "hello");
-    let executable = thread.executable_path();
-    // What the kernel executed, or, where the shim maps the program itself, what it sent.
-    let (path, file, executable) = match descriptors.into_iter().next().filter(|_| hello.direct) {
-        Some(file) => {
-            let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            (std::fs::read_link(link)?, File::from(file), executable.ok())
-        }
-        None => (executable?, thread.executable()?, None),
-    };
-    let root = thread.root().or_else(|_| GuestRoot::own())?;
-    Ok(Guest { path, file, executable, wish: hello.wish, root, environment })
+    Ok(socket.receive(buffer)?)
 }
 
-fn found_tree(shared: &Shared, guest: &Guest, reporter: Reporter) -> Result<Tree, HelloError> {
+/// Why this start cannot have the engine inline, whose tree is one process; nothing, if it can.
+fn obstacle_now(shared: &Shared, tree: &Tree, loader: &Loader) -> Option<&'static str> {
+    if shared.door.is_none() {
+        return Some("a trace wants to see every open");
+    }
+    if shared.orders != Orders::default() || shared.settings.offline {
+        return Some("its children would not know of what the command line says");
+    }
+    obstacle_to_inline(tree, loader)
+}
+
+pub(super) fn found_tree(shared: &Shared, guest: &Guest, reporter: Reporter) -> Result<Tree, HelloError> {
     let tree = Tree::new(shared, draw_place(), reporter, guest.path.clone())?;
     tree.span.in_scope(|| info!("a tree begins"));
     Ok(tree)
@@ -207,6 +220,9 @@ fn send_welcome(tree: &Tree, socket: &Socket, provision: &Provision) -> Result<(
         filter_flags: 0,
         supervisor_pid: tree.reader,
         filter: &[],
+        site: 0,
+        cache: [&[]; 2],
+        door: &[],
     };
     say(socket, Answer::Welcome(welcome), &[provision.loader.file.as_fd()])
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use sonde_interp::handoff::{Answer, Engine as Kind, Listener, MAX_MESSAGE, Welcome};
@@ -11,9 +12,10 @@ use tracing::info;
 use super::hello::{HelloError, refuse, say};
 use super::keeper::Line;
 use super::provision::Provision;
+use super::shared::Shared;
 use super::tree::Tree;
 use crate::engine::choose::{Attempt, Attempts};
-use crate::engine::{Engine, PtraceEngine, SeccompEngine, Stops};
+use crate::engine::{Engine, InlineEngine, PtraceEngine, SeccompEngine, Stops};
 use crate::guest::filter::{Scope, Told};
 use crate::guest::remote::Thread;
 use crate::sys::ledger::Ledger;
@@ -21,6 +23,7 @@ use crate::sys::scm_rights::Socket;
 
 /// The process that is to join, and what it joins.
 pub(super) struct Newcomer<'a> {
+    pub(super) shared: &'a Shared,
     pub(super) socket: &'a Socket,
     pub(super) thread: Thread,
     pub(super) tree: &'a Tree,
@@ -41,23 +44,29 @@ impl Newcomer<'_> {
             let joined = match engine {
                 Kind::Seccomp => self.by_notification(),
                 Kind::Ptrace => self.by_tracing(),
+                Kind::Inline => self.by_a_changed_loader(),
             };
             match joined {
                 Ok((engine, name)) => {
                     let words = format!(
                         "{name}: {}",
-                        refused.map_or(why.to_string(), |error| format!("{why} ({error})"))
+                        refused.map_or(why.to_string(), |(_, error)| format!("{why} ({error})"))
                     );
                     info!(engine = %words, "joined");
                     self.tree.witness.engine(&words);
                     return Ok(engine);
                 }
-                Err(HelloError::Filter(error)) => refused = Some(error),
+                Err(HelloError::Filter(error)) => refused = Some((engine, error)),
                 Err(error @ HelloError::Trace(_)) => return refuse(self.socket, error),
                 Err(error) => return Err(error),
             }
         }
-        refuse(self.socket, refused.map_or(HelloError::Kernel, HelloError::Filter))
+        let error = match refused {
+            None => HelloError::Kernel,
+            Some((Kind::Inline, error)) => HelloError::Change(error),
+            Some((_, error)) => HelloError::Filter(error),
+        };
+        refuse(self.socket, error)
     }
 
     fn by_notification(&self) -> Result<(Box<dyn Engine>, &'static str), HelloError> {
@@ -69,6 +78,15 @@ impl Newcomer<'_> {
         let listener = receive_listener(self.socket)?.ok_or(HelloError::NoListener)?;
         self.tree.give_into(custody);
         Ok((Box::new(SeccompEngine::new(listener, ledger)), "seccomp"))
+    }
+
+    fn by_a_changed_loader(&self) -> Result<(Box<dyn Engine>, &'static str), HelloError> {
+        // The first question may come as soon as the shim has its welcome.
+        let engine = InlineEngine::new(&self.shared.callers, self.thread, None)?;
+        self.welcome(Kind::Inline, None)?;
+        self.tree.late_index.release();
+        receive_listener(self.socket)?;
+        Ok((Box::new(engine), "inline"))
     }
 
     fn by_tracing(&self) -> Result<(Box<dyn Engine>, &'static str), HelloError> {
@@ -97,7 +115,14 @@ impl Newcomer<'_> {
     /// The loader goes with each welcome; a shim that has mapped it already closes it.
     fn welcome(&self, engine: Kind, keeper: Option<&Socket>) -> Result<(), HelloError> {
         let told = if engine == Kind::Seccomp { Told::Listener } else { Told::Tracer };
-        let filter = self.scope().filter(told);
+        let inline = engine == Kind::Inline;
+        let filter = if inline { Vec::new() } else { self.scope().filter(told) };
+        // The loader opens it by itself then, so it must be there.
+        let served =
+            if inline { self.tree.provisions.prepare_cache(self.program, self.provision) } else { None };
+        let cache = self.provision.loader.cache_path.as_ref().zip(served.as_ref());
+        let cache =
+            cache.map_or([&[][..]; 2], |(from, to)| [from, to].map(|path| path.as_os_str().as_bytes()));
         let welcome = Answer::Welcome(Welcome {
             loader_base: self.tree.range.start,
             engine,
@@ -105,6 +130,9 @@ impl Newcomer<'_> {
             filter_flags: self.tree.features.filter_flags(),
             supervisor_pid: self.tree.reader,
             filter: &filter,
+            cache,
+            site: self.provision.loader.site().unwrap_or_default(),
+            door: self.shared.door.as_deref().unwrap_or_default(),
         });
         let loader = self.provision.loader.file.as_fd();
         let descriptors: Vec<_> = std::iter::once(loader).chain(keeper.map(Socket::as_fd)).collect();

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::tree::Tree;
-use crate::guest::remote::{Address, Presence, Thread};
+use crate::guest::notification::Notification;
+use crate::guest::remote::{Presence, Thread};
 use crate::index::Choice;
 use crate::pipeline::{Folder, Knowledge};
 use crate::plan::{drivers, folders};
@@ -12,13 +13,12 @@ use crate::plan::{drivers, folders};
 pub(super) struct View<'t> {
     tree: &'t Tree,
     thread: Option<Thread>,
-    /// Where the thread has the path that it asks for.
-    path: Address,
+    notification: &'t Notification,
 }
 
 impl<'t> View<'t> {
-    pub(super) fn new(tree: &'t Tree, thread: Option<Thread>, path: Address) -> Self {
-        Self { tree, thread, path }
+    pub(super) fn new(tree: &'t Tree, notification: &'t Notification) -> Self {
+        Self { tree, thread: notification.thread(), notification }
     }
 }
 
@@ -43,8 +43,7 @@ impl Knowledge for View<'_> {
     /// (`open_path` and `_dl_map_object`, elf/dl-load.c). Where that cannot be seen, a folder that was searched before
     /// is searched again.
     fn is_search(&self, folder: &Path) -> bool {
-        let on_stack = self.thread.and_then(|thread| thread.has_on_stack(self.path).ok());
-        on_stack.unwrap_or_else(|| {
+        self.notification.has_path_on_stack().unwrap_or_else(|_| {
             self.tree.is_searched(folder)
                 || self.tree.provisions.find(|loader| loader.folder() == folder).is_some()
         })

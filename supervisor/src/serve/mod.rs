@@ -10,6 +10,7 @@ mod join;
 pub(crate) mod keeper;
 mod knowledge;
 mod loader;
+mod miss;
 mod permission;
 mod plans;
 mod pool;
@@ -17,6 +18,7 @@ mod provision;
 mod record;
 mod seeds;
 mod shared;
+mod sightings;
 mod strangers;
 mod supply;
 mod tree;
@@ -27,9 +29,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use sonde_interp::handoff::{MAX_MESSAGE, MessageError, Miss};
 use tracing::{debug, error, warn};
 
 use crate::engine::{Engine, SeccompEngine};
@@ -47,9 +49,6 @@ pub(crate) use shared::Orders;
 use shared::Shared;
 use tree::Tree;
 
-/// How long a user's supervisor stays when it has nobody to serve.
-const IDLE: Duration = Duration::from_secs(10);
-
 /// Serves the tree of one program, which is `thread` or shares its identity, and is at the other end of `socket`. Nobody
 /// takes over if this process dies.
 pub(crate) fn serve(
@@ -60,15 +59,15 @@ pub(crate) fn serve(
     reporter: Reporter,
 ) -> Result<(), HelloError> {
     let line = Line::default();
-    let shared = Shared::new(settings, orders, line.reader());
-    greet_and_serve(&shared, &Greeting { socket, thread, reporter, line: &line, by_door: false })
+    let shared = Shared::new(settings, orders, line.reader(), None);
+    greet_and_serve(&shared, Greeting { socket, thread, reporter, line: &line, by_door: false })
 }
 
 /// Serves everybody: the trees that another worker has left, the program for which this process was started, and whoever
 /// comes to the door, until nobody has come for a while.
 pub(crate) fn work(settings: Settings, orders: Orders, inheritance: Inheritance, door: Option<&Door>) {
     let Inheritance { orphans, first, line } = inheritance;
-    let shared = Shared::new(settings, orders, line.reader());
+    let shared = Shared::new(settings, orders, line.reader(), door.and_then(|door| door.address().ok()));
     let (shared, line, trees) = (&shared, &line, &Trees::new());
     thread::scope(|scope| {
         let start = |serve: Box<dyn FnOnce() -> Result<(), HelloError> + Send>| {
@@ -87,7 +86,7 @@ pub(crate) fn work(settings: Settings, orders: Orders, inheritance: Inheritance,
         let greet = |socket: Socket, thread: Thread, by_door: bool| {
             start(Box::new(move || {
                 let reporter = Reporter::default();
-                greet_and_serve(shared, &Greeting { socket, thread, reporter, line, by_door })
+                greet_and_serve(shared, Greeting { socket, thread, reporter, line, by_door })
             }));
         };
         for orphan in orphans {
@@ -99,7 +98,7 @@ pub(crate) fn work(settings: Settings, orders: Orders, inheritance: Inheritance,
         let Some(door) = door else { return };
         loop {
             // Nobody wakes up for nothing, however long a program runs.
-            let patience = if trees.any() { None } else { Some(IDLE) };
+            let patience = if trees.any() { None } else { Some(door.patience()) };
             match door.next(patience, trees) {
                 Visit::Program(socket, thread) => greet(socket, thread, true),
                 Visit::Nobody if trees.any() => {}
@@ -164,9 +163,16 @@ fn whoever_started_us(socket: Socket) -> Option<(Socket, Thread)> {
     Some((socket, thread?))
 }
 
-fn greet_and_serve(shared: &Shared, greeting: &Greeting<'_>) -> Result<(), HelloError> {
-    let (tree, engine) = greeting.greet_first(shared)?;
-    answer(tree, engine);
+fn greet_and_serve(shared: &Shared, greeting: Greeting<'_>) -> Result<(), HelloError> {
+    let mut buffer = [0; MAX_MESSAGE];
+    let (message, descriptors) = hello::receive(&greeting.socket, &mut buffer)?;
+    let founded = match Miss::decode(message) {
+        Err(MessageError::Kind) => Some(greeting.greet_first(shared, message, descriptors)?),
+        miss => miss::meet(shared, greeting, miss?)?,
+    };
+    if let Some((tree, engine)) = founded {
+        answer(tree, engine);
+    }
     Ok(())
 }
 
@@ -189,6 +195,9 @@ fn adopt(shared: &Shared, orphan: Orphan) -> Result<(), HelloError> {
         }
     }
 }
+
+/// A tree, and what makes its traps.
+type Founded = (Tree, Box<dyn Engine>);
 
 /// Answers a tree's traps until its last process has ended.
 fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
@@ -213,6 +222,7 @@ fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
             }
         }
     }
+    tree.witness.sightings.tell_tried();
     tree.plans.write(&tree);
     debug!("the tree has ended");
 }

@@ -78,6 +78,8 @@ impl Permission {
             policy.decide_engine(match kind {
                 Kind::Seccomp => Engine::Seccomp,
                 Kind::Ptrace => Engine::Ptrace,
+                // It is not among the attempts where there is a policy.
+                Kind::Inline => return Decision::Provide,
             })
         };
         let refused =

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
 use sonde_interp::elf::{HEAD, build_id};
-use sonde_interp::plan::{BUILT_BY_NIX, ELSEWHERE, LOOKS_AT_CACHE, Plan, Stamp, digest, key};
+use sonde_interp::plan::{BUILT_BY_NIX, ELSEWHERE, INLINE, LOOKS_AT_CACHE, Plan, Stamp, digest, key};
 use sonde_resolve::bundle::Bundle;
 use tracing::debug;
 
@@ -159,6 +159,7 @@ impl Plans {
             (BUILT_BY_NIX, made.built_by_nix),
             (LOOKS_AT_CACHE, loader.looks_at_cache),
             (ELSEWHERE, made.elsewhere),
+            (INLINE, made.inline),
         ] {
             flags |= if is_set { flag } else { 0 };
         }
@@ -176,6 +177,7 @@ impl Plans {
         body.seeds = provision.seeds.as_deref().cloned();
         let draft = Draft {
             flags,
+            site: loader.site().and_then(|site| u32::try_from(site).ok()).unwrap_or_default(),
             stamp: conditions::stamp_of(&data),
             build_id: build_id_of(&guest.file),
             loader_cache: loader.cache_path.clone(),
@@ -260,6 +262,8 @@ pub(super) struct Made<'m> {
     pub(super) built_by_nix: bool,
     /// Store paths lie elsewhere.
     pub(super) elsewhere: bool,
+    /// The next start need ask nobody: configuration wants the engine inline, and nothing stands against it.
+    pub(super) inline: bool,
 }
 
 /// Works out what a start does not wait for: the objects and their roots, the names that are settled, the served cache.

@@ -208,13 +208,14 @@ impl Provisions {
         act(self.common_cache(&provision)?).ok()
     }
 
-    /// Builds a program's cache ahead of its first use.
-    pub(super) fn prepare_cache(&self, program: &Path, provision: &Provision) {
+    /// Builds a program's cache ahead of its first use; returns where it is, if it is on disk already.
+    pub(super) fn prepare_cache(&self, program: &Path, provision: &Provision) -> Option<PathBuf> {
         let special = self.special.read().unwrap_or_else(PoisonError::into_inner).get(program).cloned();
+        let place = |cache: &ServedCache| cache.place().map(Path::to_owned);
         match special {
-            Some(special) => self.special_cache(&special).is_some(),
-            None => self.common_cache(provision).is_some(),
-        };
+            Some(special) => self.special_cache(&special).and_then(place),
+            None => self.common_cache(provision).and_then(place),
+        }
     }
 
     /// Sees to it that the cache of a program with this loader and these seeds is on disk; returns where.

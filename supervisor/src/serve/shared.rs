@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::choose::{ConfigError, EngineConfig};
+use crate::engine::inline::Callers;
 use crate::index::late::LateIndex;
 use crate::plan::conditions::{self, Conditions};
 use crate::plan::libraries::{Libraries, LibrariesError};
@@ -28,6 +29,9 @@ pub(super) struct Shared {
     pub(super) features: Features,
     /// The process that a program is to let read its memory: this one, or one that it descends from.
     pub(super) reader: u32,
+    /// Where programs of the engine inline ask, and who of them does.
+    pub(super) door: Option<Vec<u8>>,
+    pub(super) callers: Callers,
     open: Mutex<Option<Open>>,
 }
 
@@ -53,8 +57,9 @@ pub(crate) enum SharedError {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, orders: Orders, reader: u32) -> Self {
-        Self { settings, orders, features: Features::probe(), reader, open: Mutex::default() }
+    pub(super) fn new(settings: Settings, orders: Orders, reader: u32, door: Option<Vec<u8>>) -> Self {
+        let (features, callers) = (Features::probe(), Callers::default());
+        Self { settings, orders, features, reader, door, callers, open: Mutex::default() }
     }
 
     /// Store, index and configuration, as they are now.

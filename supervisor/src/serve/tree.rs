@@ -20,6 +20,7 @@ use super::pool::{Job, Pool};
 use super::provision::{Provision, Provisions};
 use super::record::{Record, Special};
 use super::shared::{Shared, SharedError};
+use super::sightings::Asked as Trapped;
 use super::strangers::{Caller, Strangers};
 use super::witness::Witness;
 use crate::engine::choose::EngineConfig;
@@ -33,8 +34,8 @@ use crate::plan::closure::Closure;
 use crate::plan::libraries::Libraries;
 use crate::plan::loader::Loader;
 use crate::plan::roots;
-use crate::report::event::{How, Reporter};
-use crate::store::{Asked, Realiser, StoreError, StoreFiles};
+use crate::report::event::Reporter;
+use crate::store::{Asked, NoProgress, Realiser, StoreError, StoreFiles};
 use crate::sys::features::Features;
 
 /// What a load is after.
@@ -42,6 +43,8 @@ pub(super) struct Wanted {
     pub(super) soname: String,
     pub(super) choice: Choice,
     pub(super) thread: Option<Thread>,
+    /// The path that the loader opens, and where the thread has it.
+    asked: (PathBuf, Address),
     /// Return the file, instead of letting the loader open it by itself.
     pub(super) redirect: bool,
     pub(super) since: Instant,
@@ -206,10 +209,17 @@ impl Tree {
     }
 
     /// A search of a folder begins with its folders for newer processors (`glibc-hwcaps`, ld.so(8)); an open by whole
-    /// path has none. So a folder is found out that a library opened later has in its search path.
-    fn notice_search(&self, path: &Path) {
-        let folder =
-            path.ancestors().skip(1).find(|folder| folder.ends_with("glibc-hwcaps")).and_then(Path::parent);
+    /// path has none. So a folder is found out that a library opened later has in its search path. Of those nobody is told
+    /// who is told of misses only; but then every search of a folder is one by what the miss says.
+    fn notice_search(&self, path: &Path, call: &Call) {
+        let folder = match call {
+            Call::Missed { on_stack: true, .. } => path.parent(),
+            _ => path
+                .ancestors()
+                .skip(1)
+                .find(|folder| folder.ends_with("glibc-hwcaps"))
+                .and_then(Path::parent),
+        };
         if let Some(folder) = folder.filter(|folder| !self.is_searched(folder)) {
             self.searched.write().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
         }
@@ -223,9 +233,12 @@ impl Tree {
                     pool.submit(Job::Greet(socket, thread));
                 }
             }
-            Call::Stat { path, buffer } => self.describe(notification, path, buffer),
+            Call::Stat { buffer, .. } => {
+                let buffer = *buffer;
+                self.describe(notification, buffer);
+            }
             Call::Open { .. } if !self.is_by_a_loader(&notification) => notification.let_through(),
-            Call::Open { path, .. } => self.open(notification, path, pool),
+            Call::Open { .. } | Call::Missed { .. } => self.open(notification, pool),
             Call::Other => notification.let_through(),
         }
     }
@@ -259,11 +272,12 @@ impl Tree {
             Job::Realise(object, thread) => {
                 let _load = debug_span!("load", package = %object, thread = thread.map(Thread::id)).entered();
                 let gate = self.gate(self.permission.askers.of(thread));
-                let (result, waiting) = self.realiser.run(&object, &gate);
+                let progress = self.witness.sightings.counting(&NoProgress);
+                let (result, waiting) = self.realiser.run(&object, &progress, &gate);
                 for waiting in waiting {
                     match &result {
                         Err(error) if self.fallback.helps(error) => self.rebuild(waiting, error),
-                        _ => self.provide(waiting, &result, true),
+                        _ => self.provide(waiting, &result),
                     }
                 }
                 if self.plans.has_news() {
@@ -275,12 +289,12 @@ impl Tree {
         }
     }
 
-    fn open(&self, notification: Notification, address: Address, pool: &Pool) {
+    fn open(&self, notification: Notification, pool: &Pool) {
         let since = Instant::now();
-        let Ok(path) = notification.read_path(address) else { return notification.let_through() };
-        let thread = notification.thread();
-        self.notice_search(&path);
-        let step = decide(&path, &View::new(self, thread, address));
+        let Ok(path) = notification.path() else { return notification.let_through() };
+        let (thread, address) = (notification.thread(), notification.address());
+        self.notice_search(&path, notification.call());
+        let step = decide(&path, &View::new(self, &notification));
         let load = debug_span!("load", path = %path.display(), thread = thread.map(Thread::id));
         let _load = load.entered();
         debug!(?step);
@@ -289,8 +303,9 @@ impl Tree {
         }
         let wanted = |choice: Choice, redirect| {
             let soname = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Wanted { soname, choice, thread, redirect, since }
+            Wanted { soname, choice, thread, asked: (path.clone(), address), redirect, since }
         };
+        let asked = Trapped { path: &path, address, thread, since };
         match step {
             Step::LetThrough => {
                 if let Some(refusal) = self.objection_to_file(&path, thread)
@@ -300,18 +315,23 @@ impl Tree {
                     self.forbid(&soname, thread, since, &refusal);
                     return notification.not_there();
                 }
+                let sight = self.witness.sightings.let_through(asked);
                 self.go_on(notification, &path);
-                self.witness.found(&path, thread, since, &self.late_index);
+                self.witness.sightings.tell(sight);
             }
-            Step::ServeCache => match self.provisions.with_cache(thread, &path, ServedCache::open) {
-                Some(cache) => notification.return_descriptor(cache.as_fd()),
-                None => notification.let_through(),
-            },
+            Step::ServeCache => {
+                self.witness.sightings.consulted(thread);
+                match self.provisions.with_cache(thread, &path, ServedCache::open) {
+                    Some(cache) => notification.return_descriptor(cache.as_fd()),
+                    None => notification.let_through(),
+                }
+            }
             Step::Realise(choice) => self.want(notification, wanted(choice, false), pool),
             Step::Redirect(choice) => self.want(notification, wanted(choice, true), pool),
-            Step::Driver(file) => self.give_driver(notification, &path, &file, since),
+            Step::Driver(file) => self.give_driver(notification, asked, &file),
             Step::Seed(file) => self.give_seed(notification, &file),
             Step::Missing(soname) => {
+                self.witness.sightings.missing(asked);
                 match self.objection_to_all(&soname, thread) {
                     Some(refusal) => {
                         self.forbid(&soname, thread, since, &refusal);
@@ -338,12 +358,13 @@ impl Tree {
 
     /// glibc 2.44 and later look at the cache before each search, and read it again when it has changed. All look at a
     /// folder of a search path in which they have found nothing yet, and give it up if it does not exist.
-    fn describe(&self, notification: Notification, path: Address, buffer: Address) {
-        let Ok(path) = notification.read_path(path) else { return notification.let_through() };
-        let stat = self
-            .provisions
-            .with_cache(notification.thread(), &path, ServedCache::metadata)
-            .or_else(|| self.files.stat_elsewhere(&path));
+    fn describe(&self, notification: Notification, buffer: Address) {
+        let Ok(path) = notification.path() else { return notification.let_through() };
+        let stat = self.provisions.with_cache(notification.thread(), &path, ServedCache::metadata);
+        if stat.is_some() {
+            self.witness.sightings.consulted(notification.thread());
+        }
+        let stat = stat.or_else(|| self.files.stat_elsewhere(&path));
         // Writing the answer asks whether the thread still waits.
         match stat {
             Some(stat) if notification.write_stat(buffer, &stat).is_ok() => notification.succeed(),
@@ -363,7 +384,7 @@ impl Tree {
             Asked::Answered(waiting, Err(error)) if self.fallback.helps(&error) => {
                 pool.submit(Job::Rebuild(Box::new(waiting), error));
             }
-            Asked::Answered(waiting, result) => self.provide(waiting, &result, false),
+            Asked::Answered(waiting, result) => self.provide(waiting, &result),
             Asked::Start => pool.submit(Job::Realise(object, thread)),
             Asked::Waiting => {}
         }
@@ -380,24 +401,23 @@ impl Tree {
                     self.forbid(&load.soname, load.thread, load.since, &refusal);
                     return notification.not_there();
                 }
-                self.give(Waiting { notification, load }, &Ok(()), true);
+                self.give(Waiting { notification, load }, &Ok(()));
             }
             Err(second) => {
                 warn!(package = %load.choice.attribute, error = %second, "cannot be built either");
                 let both = StoreError::Refused(format!("{error}; and the fallback: {second}"));
-                self.give(Waiting { notification, load }, &Err(both), true);
+                self.give(Waiting { notification, load }, &Err(both));
             }
         }
     }
 
-    /// Answers a load whose package is there now, or cannot be had, and remembers it for the next start. `fetched`: it was
-    /// not there when the load began.
-    fn provide(&self, waiting: Waiting, result: &Result<(), StoreError>, fetched: bool) {
+    /// Answers a load whose package is there now, or cannot be had, and remembers it for the next start.
+    fn provide(&self, waiting: Waiting, result: &Result<(), StoreError>) {
         let Wanted { soname, choice, thread, .. } = &waiting.load;
         if let (Ok(()), Some(program)) = (result, self.program_of(*thread)) {
             self.plans.learn(&program, soname, choice);
         }
-        self.give(waiting, result, fetched);
+        self.give(waiting, result);
     }
 
     /// The program that a thread runs.
@@ -406,7 +426,7 @@ impl Tree {
     }
 
     /// What is to be told is told first: with the answer the program goes on, and may be the last of its tree.
-    fn give(&self, waiting: Waiting, result: &Result<(), StoreError>, fetched: bool) {
+    fn give(&self, waiting: Waiting, result: &Result<(), StoreError>) {
         let Waiting { notification, load } = waiting;
         if let Err(error) = result {
             self.witness.failed(&load, error);
@@ -416,13 +436,16 @@ impl Tree {
             };
         }
         self.expect_dependencies_of(&load.choice.file);
+        let sightings = &self.witness.sightings;
+        let (path, address) = &load.asked;
+        let asked = Trapped { path, address: *address, thread: load.thread, since: load.since };
         if !load.redirect {
-            self.witness.provided(&load, if fetched { How::Realised } else { How::ServedCache });
+            sightings.tell(sightings.let_through(asked));
             return self.go_on(notification, &load.choice.file);
         }
         match self.files.open(&load.choice.file) {
             Ok(file) => {
-                self.witness.provided(&load, How::Redirected);
+                sightings.tell(sightings.redirected(asked, &file, &load.choice.file));
                 notification.return_descriptor(file.as_fd());
             }
             Err(error) => {

@@ -10,24 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use sonde_resolve::elf::ElfFacts;
-use sonde_resolve::index::is_shared_object_name;
 use tracing::warn;
 
+use super::sightings::Sightings;
 use super::tree::Wanted;
 use crate::guest::remote::Thread;
-use crate::index::late::LateIndex;
 use crate::plan::closure::{Answer, Closure};
 use crate::plan::permission::Refusal;
 use crate::report::errors;
-use crate::report::event::{How, Load, Reporter};
+use crate::report::event::{self, Refused, Reporter, What};
 use crate::store::{StoreError, StoreFiles};
-use crate::sys::mapped_file::MappedFile;
 
 /// The memory of a tree's loads.
 pub(super) struct Witness {
     reporter: Reporter,
-    store: Arc<StoreFiles>,
+    /// What whoever traces is told of what the loader gets.
+    pub(super) sightings: Sightings,
     /// Who is linked against a soname.
     needed_by: Mutex<HashMap<String, PathBuf>>,
     /// Sonames that programs of the tree are linked against and that cannot be provided, with the line that says so.
@@ -41,8 +39,8 @@ pub(super) struct Witness {
 impl Witness {
     pub(super) fn new(reporter: Reporter, store: Arc<StoreFiles>) -> Self {
         Self {
+            sightings: Sightings::new(reporter.clone(), store),
             reporter,
-            store,
             needed_by: Mutex::default(),
             absent: Mutex::default(),
             told: Mutex::default(),
@@ -52,7 +50,7 @@ impl Witness {
 
     /// Which engine serves the tree, and why that one.
     pub(super) fn engine(&self, words: &str) {
-        self.reporter.engine(words);
+        self.reporter.report(0, What::Engine(words.to_owned()));
     }
 
     /// Takes note of what a program needs.
@@ -79,20 +77,12 @@ impl Witness {
     /// A library that nobody has. It is worth a line if a program is linked against it; anything else may be found
     /// further on in the search, or be done without.
     pub(super) fn missing(&self, soname: &str, thread: Option<Thread>, since: Instant) {
-        let Some(line) = lock(&self.absent).get(soname).cloned() else { return };
-        let needed_by = self.needed_by(soname);
-        // The loader tries several last folders; once is enough.
-        if self.tell(thread, soname, &line) {
-            self.reporter.report(Load {
-                process: thread.map_or(0, process_of),
-                soname: soname.to_owned(),
-                needed_by,
-                package: None,
-                path: None,
-                how: How::Absent,
-                took: since.elapsed(),
-            });
+        let line = lock(&self.absent).get(soname).cloned();
+        if let Some(line) = &line {
+            // The loader tries several last folders; once is enough.
+            self.tell(thread, soname, line);
         }
+        self.refused(soname, thread, since, event::Refusal::Absent(line.unwrap_or_default()), None, None);
     }
 
     /// A library that the policy keeps from a process: told once, though the loader looks in several places. A line is
@@ -117,15 +107,9 @@ impl Witness {
             let line = errors::forbidden(soname, needed_by, refusal.package.as_deref(), &refusal.rule);
             self.tell(thread, soname, &line);
         }
-        self.reporter.report(Load {
-            process,
-            soname: soname.to_owned(),
-            needed_by,
-            package: refusal.package.clone(),
-            path: None,
-            how: How::Forbidden(refusal.rule.to_string()),
-            took: since.elapsed(),
-        });
+        let why = event::Refusal::Forbidden(refusal.rule.to_string());
+        let brought_by = refusal.brought_by.as_deref().map(Path::to_owned);
+        self.refused(soname, thread, since, why, refusal.package.clone(), brought_by);
     }
 
     /// A library that is provided although the policy forbids it, because refusals are only told.
@@ -143,95 +127,36 @@ impl Witness {
             let line = errors::unavailable(&load.soname, &needed_by, &load.choice, error);
             self.tell(load.thread, &load.soname, &line);
         }
-        let how = match error {
-            StoreError::Gate(error) => How::Forbidden(error.to_string()),
-            error => How::Failed(error.to_string()),
+        let why = match error {
+            StoreError::Gate(error) => event::Refusal::Forbidden(error.to_string()),
+            error => event::Refusal::Failed(error.to_string()),
         };
-        self.report(load, how, None);
+        let package = format!("{}.{}", load.choice.attribute, load.choice.output);
+        self.refused(&load.soname, load.thread, load.since, why, Some(package), None);
     }
 
-    /// A library that was provided.
-    pub(super) fn provided(&self, load: &Wanted, how: How) {
-        self.report(load, how, Some(load.choice.file.clone()));
-        self.learn_from(&load.choice.file);
-    }
-
-    /// A driver of the host that was asked for by path.
-    pub(super) fn driver(&self, soname: &str, path: &Path, thread: Option<Thread>, how: How, since: Instant) {
-        if !self.reporter.is_heard() {
-            return;
-        }
-        let path = (how == How::Redirected).then(|| path.to_owned());
-        self.reporter.report(Load {
-            process: thread.map_or(0, process_of),
-            soname: soname.to_owned(),
-            needed_by: self.needed_by(soname),
-            package: None,
-            path,
-            how,
-            took: since.elapsed(),
-        });
-    }
-
-    /// A file that the loader opens by itself; worth a report if it is a library of the store.
-    pub(super) fn found(&self, path: &Path, thread: Option<Thread>, since: Instant, index: &LateIndex) {
-        if !self.reporter.is_heard() || !path.starts_with("/nix/store") || self.store.open(path).is_err() {
-            return;
-        }
-        let Some(soname) = path.file_name().and_then(|name| name.to_str()) else { return };
-        if !is_shared_object_name(soname.as_bytes()) {
-            return;
-        }
-        let needed_by = self.needed_by(soname);
-        let by_runpath = needed_by.as_ref().is_some_and(|by| by.starts_with("/nix/store"));
-        self.reporter.report(Load {
-            process: thread.map_or(0, process_of),
-            soname: soname.to_owned(),
-            needed_by,
-            package: index.get().at(path).map(|choice| format!("{}.{}", choice.attribute, choice.output)),
-            path: Some(path.to_owned()),
-            how: if by_runpath { How::Runpath } else { How::ServedCache },
-            took: since.elapsed(),
-        });
-        self.learn_from(path);
-    }
-
-    fn report(&self, load: &Wanted, how: How, path: Option<PathBuf>) {
-        if !self.reporter.is_heard() {
-            return;
-        }
-        self.reporter.report(Load {
-            process: load.thread.map_or(0, process_of),
-            soname: load.soname.clone(),
-            needed_by: self.needed_by(&load.soname),
-            package: Some(format!("{}.{}", load.choice.attribute, load.choice.output)),
-            path,
-            how,
-            took: load.since.elapsed(),
-        });
-    }
-
-    /// Remembers what a library of the store is linked against, if anybody wants to know.
-    fn learn_from(&self, library: &Path) {
-        if !self.reporter.is_heard() {
-            return;
-        }
-        let bytes = self.store.open(library).and_then(|file| MappedFile::open(&file)).ok();
-        let Some(facts) = bytes.and_then(|bytes| ElfFacts::parse(bytes.as_ref()).ok()) else { return };
-        let mut needed_by = lock(&self.needed_by);
-        for soname in facts.needed {
-            needed_by.entry(soname).or_insert_with(|| library.to_owned());
+    fn refused(
+        &self,
+        soname: &str,
+        thread: Option<Thread>,
+        since: Instant,
+        why: event::Refusal,
+        package: Option<String>,
+        needed_by: Option<PathBuf>,
+    ) {
+        if self.reporter.is_heard() {
+            let (soname, took) = (soname.to_owned(), since.elapsed());
+            let refused = Refused { soname, needed_by, package, why, took };
+            self.sightings.report(thread.map_or(0, process_of), What::Refused(refused));
         }
     }
 
-    /// Writes a line to the program's own standard error, once for a process and soname; was it the first time?
-    fn tell(&self, thread: Option<Thread>, soname: &str, line: &str) -> bool {
-        let Some(thread) = thread else { return false };
-        let first = lock(&self.told).insert((process_of(thread), soname.to_owned()));
-        if first {
+    /// Writes a line to the program's own standard error, once for a process and soname.
+    fn tell(&self, thread: Option<Thread>, soname: &str, line: &str) {
+        let Some(thread) = thread else { return };
+        if lock(&self.told).insert((process_of(thread), soname.to_owned())) {
             self.say(Some(thread), line);
         }
-        first
     }
 
     fn say(&self, thread: Option<Thread>, line: &str) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Gate, GateError, LimitError, NoProgress, Progress, Store, StoreError, StorePath};
+use super::{Gate, GateError, LimitError, Progress, Store, StoreError, StorePath};
 
 /// How long a failure is believed before the store is asked again: the loader asks for the same library in one folder
 /// after the other, and a person who has mended the network tries again.
@@ -85,8 +85,13 @@ impl<W> Realiser<W> {
     }
 
     /// Realises a path that [`Realiser::ask`] said to start, and returns everybody who waited for it.
-    pub(crate) fn run(&self, path: &StorePath, gate: &dyn Gate) -> (Result<(), StoreError>, Vec<W>) {
-        let result = self.store_realise(std::slice::from_ref(path), &NoProgress, gate);
+    pub(crate) fn run(
+        &self,
+        path: &StorePath,
+        progress: &dyn Progress,
+        gate: &dyn Gate,
+    ) -> (Result<(), StoreError>, Vec<W>) {
+        let result = self.store_realise(std::slice::from_ref(path), progress, gate);
         let waiting = match self.conclude(path, &result) {
             Some(State::Running(waiting)) => waiting,
             _ => Vec::new(),
@@ -210,7 +215,7 @@ impl<W> Realiser<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Forecast, Limits, OpenGate, Sizes};
+    use crate::store::{Forecast, Limits, NoProgress, OpenGate, Sizes};
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -275,7 +280,7 @@ mod tests {
         let (store, realiser) = realiser(folder.path());
         assert!(matches!(realiser.ask(&path("zlib"), 1), Asked::Start));
         assert!(matches!(realiser.ask(&path("zlib"), 2), Asked::Waiting));
-        let (result, waiting) = realiser.run(&path("zlib"), &OpenGate);
+        let (result, waiting) = realiser.run(&path("zlib"), &NoProgress, &OpenGate);
         assert!(result.is_ok());
         assert_eq!(waiting, [1, 2]);
         assert!(matches!(realiser.ask(&path("zlib"), 3), Asked::Answered(3, Ok(()))));

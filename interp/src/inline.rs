@@ -1,0 +1,332 @@
+//! Engine inline: the loader itself is changed where it opens files, so that what it cannot open is asked for.
+//!
+//! Before the loader runs its one instruction for opens becomes a jump to [`crate::arch::open_of_loader`]. From then on
+//! the shim's code is called in the middle of a program that knows nothing of it: in any thread, between fork and exec,
+//! in signal handlers, on small stacks. So [`opened`] keeps nothing open, changes nothing that others see, allocates
+//! nothing, and is given back to the loader with the kernel's own answer whenever anything is in doubt.
+
+use core::ffi::{CStr, c_char};
+use core::ptr;
+use core::slice;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use linux_raw_sys::errno::{EACCES, EADDRNOTAVAIL, EINVAL, ENOENT};
+use linux_raw_sys::general::{
+    AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_ACCMODE, O_CLOEXEC, O_RDONLY, PROT_EXEC, PROT_READ, PROT_WRITE,
+};
+use sonde_interp::elf::{Image, PAGE};
+use sonde_interp::handoff::{Answer, MAX_VERDICT, Miss};
+use sonde_interp::served::Served;
+use sonde_interp::site;
+use sonde_interp::stack::InitialStack;
+
+use crate::arch;
+use crate::map::{self, Head, Loader, MapError, Place};
+use crate::supervisor;
+use crate::sys::{self, Address, Descriptor, Errno, Received};
+
+/// How far below ourselves the loader is mapped: out of the way of a heap, which grows upwards, and near enough to jump.
+const BELOW: u64 = 4 << 20;
+
+/// A descriptor that is open while a question is asked has at least this number, where nobody expects the next one.
+const HIGH: i32 = 512;
+
+/// So many supervisors may die over one question.
+const ATTEMPTS: usize = 4;
+
+/// The time stamp of a file in the store when all of it is written, in seconds since 1970.
+const WHOLE: u64 = 1;
+
+/// Paths that are put together on the stack lie this close above its end, in bytes; see `Thread::has_on_stack`.
+const NEAR_STACK: usize = 16 << 10;
+
+/// What is to be changed in a loader, and for what.
+pub(crate) struct Change<'a> {
+    /// See [`Welcome::site`](sonde_interp::handoff::Welcome).
+    pub(crate) site: u64,
+    /// Where the loader looks for its cache, and what it is to find there.
+    pub(crate) cache: [&'a [u8]; 2],
+    /// Where to ask; nowhere means that a supervisor is started for each question.
+    pub(crate) door: Option<Address>,
+}
+
+/// What is known from the start, because it cannot be found out later: the program may have changed its environment.
+struct Known {
+    door: Option<Address>,
+    supervisor: &'static CStr,
+    environment: &'static [*const c_char],
+    /// Where the loader looks for its cache, and what it is to find there; both empty if that has to be asked for.
+    loader_cache: &'static CStr,
+    served_cache: &'static CStr,
+    /// See [`filters`].
+    filters: Option<u32>,
+    instruction: u64,
+    cache: Cache,
+}
+
+/// The cache that the loader was given, mapped: what it has is found there, whatever folders are looked in before.
+///
+/// Page number and number of pages of the mapping in one word, so that threads see both or neither; 0 if there is none.
+#[derive(Default)]
+struct Cache(AtomicU64);
+
+/// Page numbers on x86-64 have no more bits than this (47 bits of address space, 12 of them in a page).
+const PAGE_NUMBER_BITS: u32 = 35;
+
+static KNOWN: AtomicPtr<Known> = AtomicPtr::new(ptr::null_mut());
+
+/// Maps a loader and changes it. On any error it is as if nothing had been done.
+pub(crate) fn load(
+    file: &Descriptor,
+    wanted: &Change<'_>,
+    stack: &InitialStack,
+    supervisor: &CStr,
+) -> Result<Loader, Errno> {
+    let errno = |error| match error {
+        MapError::System(errno) => errno,
+        MapError::Elf(_) => EINVAL,
+    };
+    let head = Head::read(file).map_err(errno)?;
+    let image = head.image().map_err(errno)?;
+    let place = Place::Near((crate::own_base() as u64).saturating_sub(BELOW));
+    let loader = map::map_loader(file, &image, place).map_err(errno)?;
+    let kept = change(&image, &loader, wanted.site)
+        .and_then(|instruction| keep(wanted, instruction, stack, supervisor));
+    match kept {
+        Ok(()) => Ok(loader),
+        Err(errno) => {
+            // SAFETY: it was just mapped there, and nobody has used it.
+            unsafe { sys::unmap(image.start.wrapping_add(loader.bias), image.end - image.start) };
+            Err(errno)
+        }
+    }
+}
+
+/// Writes the jump; returns where.
+fn change(image: &Image<'_>, loader: &Loader, at: u64) -> Result<u64, Errno> {
+    let length = site::INSTRUCTIONS.len() as u64;
+    let end = at.checked_add(length).ok_or(EINVAL)?;
+    let is_code = |segment: &sonde_interp::elf::Segment| {
+        segment.execute && segment.address <= at && end <= segment.address + segment.file_size
+    };
+    if !image.segments().any(|segment| is_code(&segment)) {
+        return Err(EINVAL);
+    }
+    let address = at.wrapping_add(loader.bias);
+    // SAFETY: these bytes lie in a segment that was mapped from the file, and nobody else refers to them.
+    let code = unsafe { slice::from_raw_parts_mut(address as *mut u8, site::JUMP) };
+    // SAFETY: as above, to be read only.
+    let found = unsafe { slice::from_raw_parts(address as *const u8, site::INSTRUCTIONS.len()) };
+    if found != site::INSTRUCTIONS {
+        return Err(EINVAL);
+    }
+    let target = arch::open_of_loader as *const () as u64;
+    let jump = site::jump(address, target).ok_or(EADDRNOTAVAIL)?;
+    arch::RETURN.store((address + length) as usize, Ordering::Relaxed);
+    let page = address & !(PAGE - 1);
+    let pages = (address + length).next_multiple_of(PAGE) - page;
+    // SAFETY: the loader does not run yet. If it cannot be made executable again it never will: the caller unmaps it.
+    unsafe {
+        sys::protect(page, pages, PROT_READ | PROT_WRITE)?;
+        code.copy_from_slice(&jump);
+        sys::protect(page, pages, PROT_READ | PROT_EXEC)?;
+    }
+    Ok(address)
+}
+
+/// Copies what [`opened`] will need to pages of our own.
+fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor: &CStr) -> Result<(), Errno> {
+    let Change { cache, door, .. } = *wanted;
+    let own = |text: &'static CStr| text.to_bytes();
+    let strings = || stack.variables().map(own).chain([supervisor.to_bytes()]).chain(cache);
+    let count = stack.environment().len();
+    let pointers_size = (count + 1 + cache.len()) * size_of::<*const c_char>();
+    let text: usize = strings().map(|string| string.len() + 1).sum();
+    let length = size_of::<Known>() + pointers_size + text;
+    let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+    // SAFETY: the mapping is new, zeroed, large enough for all of it, in this order and aligned so, and stays for ever.
+    unsafe {
+        let known = sys::map(0, length as u64, protection, flags, None)? as *mut Known;
+        let pointers = known.add(1).cast::<*const c_char>();
+        let mut next = pointers.byte_add(pointers_size).cast::<u8>();
+        for (index, string) in strings().enumerate() {
+            ptr::copy_nonoverlapping(string.as_ptr(), next, string.len());
+            *pointers.add(index) = next.cast();
+            next = next.add(string.len() + 1);
+        }
+        let string = |index: usize| CStr::from_ptr(*pointers.add(index));
+        known.write(Known {
+            door,
+            supervisor: string(count),
+            environment: slice::from_raw_parts(pointers, count),
+            loader_cache: string(count + 1),
+            served_cache: string(count + 2),
+            filters: if sys::is_filtered() { filters() } else { Some(0) },
+            instruction,
+            cache: Cache::default(),
+        });
+        KNOWN.store(known, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// What the loader's open returns, which the kernel has answered with `result`.
+///
+/// # Safety
+/// `path` must be what the kernel has just read: a path with its NUL. A descriptor in `result` must be nobody else's.
+pub(crate) unsafe extern "C" fn opened(
+    path: *const c_char,
+    flags: u32,
+    stack: usize,
+    result: isize,
+) -> isize {
+    const MISSED: [isize; 2] = [-(ENOENT as isize), -(EACCES as isize)];
+    // SAFETY: set before the loader ran, and never changed.
+    let known = unsafe { KNOWN.load(Ordering::Relaxed).as_ref() };
+    let Some(known) = known.filter(|_| flags & (O_ACCMODE | O_CLOEXEC) == O_RDONLY | O_CLOEXEC) else {
+        return result;
+    };
+    // SAFETY: the caller's promise.
+    let text = unsafe { CStr::from_ptr(path) };
+    let on_stack = (stack..stack.saturating_add(NEAR_STACK)).contains(&(path as usize));
+    let provided = if result >= 0 {
+        let file = Descriptor::inherited(result as i32);
+        // Nix unpacks a package where it stays, and sets all time stamps to 1 when it is whole.
+        let is_unfinished = || sys::status_of(&file).is_ok_and(|status| status.modified != WHOLE);
+        let provided = if site::is_in_store(text.to_bytes()) && is_unfinished() {
+            missed(known, text, on_stack)
+        } else {
+            None
+        };
+        Some(provided.unwrap_or(file))
+    } else if MISSED.contains(&result) && !(on_stack && known.cache.has(name_of(text.to_bytes()))) {
+        missed(known, text, on_stack)
+    } else {
+        None
+    };
+    provided.map_or(result, |file| file.into_number() as isize)
+}
+
+/// Something is not there, or not whole: what is to be taken for it, if anything is.
+fn missed(known: &Known, text: &CStr, on_stack: bool) -> Option<Descriptor> {
+    let path = text.to_bytes();
+    if path == known.loader_cache.to_bytes()
+        && let Ok(file) = sys::open(known.served_cache)
+    {
+        known.cache.keep(&file);
+        return Some(file);
+    }
+    // A filter that the program has installed allows what the program needs, and may kill it for a socket.
+    if !site::is_worth_asking(path) || known.filters.is_none() || filters() != known.filters {
+        return None;
+    }
+    match ask(known, &Miss { instruction: known.instruction, on_stack, path })? {
+        Verdict::Opened(file) => {
+            if path.ends_with(site::CACHE) {
+                known.cache.keep(&file);
+            }
+            Some(file)
+        }
+        Verdict::Again => sys::open_at(AT_FDCWD, text, O_RDONLY | O_CLOEXEC).ok(),
+    }
+}
+
+fn name_of(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+impl Cache {
+    /// Maps the first one that comes, for good.
+    fn keep(&self, file: &Descriptor) {
+        if self.0.load(Ordering::Acquire) != 0 {
+            return;
+        }
+        let Ok(sys::Status { length, .. }) = sys::status_of(file) else { return };
+        // SAFETY: a mapping anywhere replaces nothing.
+        let mapped = unsafe { sys::map(0, length, PROT_READ, MAP_PRIVATE, Some((file, 0))) };
+        let Ok(address) = mapped else { return };
+        let packed = (address / PAGE) | (length.div_ceil(PAGE) << PAGE_NUMBER_BITS);
+        if self.0.compare_exchange(0, packed, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // Another thread was faster.
+            // SAFETY: nobody else has seen it.
+            unsafe { sys::unmap(address, length) };
+        }
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        let packed = self.0.load(Ordering::Acquire);
+        if packed == 0 {
+            return false;
+        }
+        let address = (packed & ((1 << PAGE_NUMBER_BITS) - 1)) * PAGE;
+        let length = (packed >> PAGE_NUMBER_BITS) * PAGE;
+        // SAFETY: mapped for good; the supervisor has sealed the file, or replaces it, and never changes it. Behind its end
+        // the last page is zero (mmap(2)).
+        let bytes = unsafe { slice::from_raw_parts(address as *const u8, length as usize) };
+        Served::read(bytes).is_some_and(|cache| cache.has(name))
+    }
+}
+
+/// What a supervisor says of a miss.
+enum Verdict {
+    Opened(Descriptor),
+    Again,
+}
+
+/// Asks, at the door or else a supervisor that has to be started.
+#[inline(never)]
+fn ask(known: &Known, miss: &Miss<'_>) -> Option<Verdict> {
+    let head = miss.head().ok()?;
+    let mut may_share = true;
+    for _ in 0..ATTEMPTS {
+        let shared = if may_share { known.door.and_then(|door| sys::connect(&door).ok()) } else { None };
+        may_share = shared.is_some();
+        let socket = match shared {
+            Some(socket) => socket,
+            None => supervisor::start(known.environment, known.supervisor, false).ok()?,
+        };
+        let socket = match sys::duplicate_above(&socket, HIGH) {
+            Ok(high) => high,
+            Err(_) => socket,
+        };
+        let mut buffer = [0; MAX_VERDICT];
+        let answer = sys::send_parts(&socket, [&head, miss.path], None)
+            .and_then(|()| sys::receive(&socket, &mut buffer))
+            .map(|(message, received)| (Answer::decode(message), received));
+        match answer {
+            Ok((Ok(Answer::File), Received { first: Some(file), .. })) => return Some(Verdict::Opened(file)),
+            Ok((Ok(Answer::Proceed), _)) => return Some(Verdict::Again),
+            Ok((Ok(Answer::Absent), _)) => return None,
+            // It is another's, or of another version, or has just ended, or died over somebody else's question.
+            Ok((Ok(Answer::Private), _)) => may_share = false,
+            Ok(_) if may_share => may_share = false,
+            Ok(_) => return None,
+            Err(_) => may_share = true,
+        }
+    }
+    None
+}
+
+/// How many seccomp filters stand over this thread; `None` where that cannot be seen. It is looked up with calls that a
+/// loader makes anyway, so that it is safe to do under a filter that kills for others.
+#[inline(never)]
+fn filters() -> Option<u32> {
+    const LINE: &[u8] = b"\nSeccomp_filters:\t";
+    let status = sys::open(c"/proc/thread-self/status").ok()?;
+    let (mut matched, mut number) = (0, None);
+    let mut buffer = [0; 256];
+    let mut offset = 0;
+    loop {
+        let count = sys::read_at(&status, &mut buffer, offset).ok().filter(|count| *count > 0)?;
+        for &byte in buffer.get(..count)? {
+            match (matched == LINE.len(), byte) {
+                (true, b'0'..=b'9') => number = Some(number.unwrap_or(0) * 10 + u32::from(byte - b'0')),
+                (true, _) => return number,
+                // The line's first byte is nowhere else in it.
+                (false, _) if byte == LINE[matched] => matched += 1,
+                (false, _) => matched = usize::from(byte == LINE[0]),
+            }
+        }
+        offset += count as u64;
+    }
+}
