@@ -139,7 +139,7 @@ fn a_start_by_plan_has_the_same_seeds_and_a_changed_folder_makes_it_anew() {
         "mkdir -p ~/.config/sonde; printf \"[libraries]\\npaths = ['$HOME/seeds']\\n\" > ~/.config/sonde/config.toml",
     ];
     for (who, named) in EVERYBODY.into_iter().flat_map(|who| named.map(|named| (who, named))) {
-        let (_state, root) = fixture().cold(who);
+        let (_state, root) = cold(who);
         let outcome = sh(
             &root,
             &format!(
@@ -160,7 +160,7 @@ fn a_start_by_plan_has_the_same_seeds_and_a_changed_folder_makes_it_anew() {
 fn a_loader_that_nix_ld_names_is_the_same_by_plan() {
     let loader = loader_of_version("2.98");
     let load = fixture().guest("load");
-    let (_state, root) = fixture().cold(Who::Alice);
+    let (_state, root) = cold(Who::Alice);
     let root = root.env("NIX_LD", &loader);
     let outcome = sh(
         &root,
