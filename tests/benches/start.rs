@@ -129,11 +129,13 @@ enum Way {
     Folders,
     /// By the shim at `/lib64`.
     Interpreter,
+    /// The same with the engine inline, which asks nobody from the second start on.
+    Inline,
     /// By `sonde run`.
     Run,
 }
 
-const WAYS: [Way; 5] = [Way::Native, Way::Listed, Way::Folders, Way::Interpreter, Way::Run];
+const WAYS: [Way; 6] = [Way::Native, Way::Listed, Way::Folders, Way::Interpreter, Way::Inline, Way::Run];
 
 impl Way {
     fn root(self, who: Who, libraries: &Libraries) -> Result<RootBuilder> {
@@ -142,6 +144,7 @@ impl Way {
             Self::Listed => listed(who)?.env("LD_LIBRARY_PATH", &libraries.links),
             Self::Folders => listed(who)?.env("LD_LIBRARY_PATH", &libraries.folders),
             Self::Interpreter => fixture().root(who),
+            Self::Inline => fixture().under(Engine::Inline, fixture().root(who)),
             Self::Run => fixture().without_shim(who),
         };
         // Only the native root has locales: with another one, programs would read more there.
@@ -204,6 +207,8 @@ fn starts(programs: &[Program]) -> Result<()> {
             "",
             "THROUGH /lib64",
             "",
+            "INLINE",
+            "",
             "SONDE RUN",
             "",
             "COLD",
@@ -219,7 +224,7 @@ fn starts(programs: &[Program]) -> Result<()> {
                 let mut command = root.command(timer(fixture()));
                 figures(command.args(["1", BATCH]).args(way.prefix()).args(&program.argv))
             })?;
-            let [native, listed, folders, interpreter, run] = samples.as_slice() else {
+            let [native, listed, folders, interpreter, inline, run] = samples.as_slice() else {
                 bail!("a way was left out")
             };
             let (cold, cold_ratio) = if COLD.contains(&program.name) {
@@ -238,6 +243,8 @@ fn starts(programs: &[Program]) -> Result<()> {
                 times(folders.ratio(native)),
                 with_spread(interpreter),
                 times(interpreter.ratio(native)),
+                with_spread(inline),
+                times(inline.ratio(native)),
                 with_spread(run),
                 times(run.ratio(native)),
                 cold,
@@ -373,17 +380,18 @@ fn traps_of(guest: &str, call: &Call) -> Result<Option<f64>> {
 }
 
 fn system_calls(programs: &[Program]) -> Result<()> {
-    let heading = ["SYSTEM CALLS OF A START", "NATIVE", "THROUGH /lib64", "", "ITS SUPERVISOR", "TRAPS"];
+    let heading =
+        ["SYSTEM CALLS OF A START", "NATIVE", "THROUGH /lib64", "", "ITS SUPERVISOR", "TRAPS", "INLINE", ""];
     let mut table = Table::new(1, heading);
     for program in programs {
         say(&format!("the system calls of {}", program.shown));
         let mut counted = Vec::new();
-        for way in [Way::Native, Way::Interpreter] {
+        for way in [Way::Native, Way::Interpreter, Way::Inline] {
             // Without a door: what is counted is a supervisor that begins and ends.
             let root = way.root(Who::Root, &Libraries::none())?.env("XDG_RUNTIME_DIR", "");
             counted.extend(count(root.command(&program.argv[0]).args(&program.argv[1..]))?);
         }
-        let [native, supervised] = counted.as_slice() else {
+        let [native, supervised, inline] = counted.as_slice() else {
             println!("strace is not installed: no system calls were counted");
             return Ok(());
         };
@@ -394,11 +402,13 @@ fn system_calls(programs: &[Program]) -> Result<()> {
             times(supervised.program as f64 / native.program as f64),
             supervised.supervisor.to_string(),
             supervised.traps.to_string(),
+            (inline.program + inline.supervisor).to_string(),
+            times(inline.program as f64 / native.program as f64),
         ]);
     }
     table.print();
     println!(
-        "Counted by strace in one warm start as root; through /lib64: those of shim, loader and program."
+        "Counted by strace in one warm start as root; through /lib64: those of shim, loader and program; INLINE: of these and\nof a supervisor, if there were one."
     );
     Ok(())
 }
