@@ -369,8 +369,9 @@ fn traps_of(guest: &str, call: &Call) -> Result<Option<f64>> {
         return Ok(Some(0.0));
     }
     let root = fixture().root(Who::Root).env("XDG_RUNTIME_DIR", "");
-    // Whatever is realised at a trap is there now.
+    // Whatever is realised at a trap is there now, and the plan is the one of this configuration.
     figures(root.command(guest).args([call.call, "1", &call.supervised]))?;
+    let_plans_be_written();
     let traps = |times: &str| -> Result<Option<f64>> {
         let counted = count(root.command(guest).args([call.call, times, &call.supervised]))?;
         Ok(counted.map(|counted| counted.traps as f64))
@@ -389,6 +390,8 @@ fn system_calls(programs: &[Program]) -> Result<()> {
         for way in [Way::Native, Way::Interpreter, Way::Inline] {
             // Without a door: what is counted is a supervisor that begins and ends.
             let root = way.root(Who::Root, &Libraries::none())?.env("XDG_RUNTIME_DIR", "");
+            succeed(root.command(&program.argv[0]).args(&program.argv[1..]))?;
+            let_plans_be_written();
             counted.extend(count(root.command(&program.argv[0]).args(&program.argv[1..]))?);
         }
         let [native, supervised, inline] = counted.as_slice() else {
@@ -411,6 +414,11 @@ fn system_calls(programs: &[Program]) -> Result<()> {
         "Counted by strace in one warm start as root; through /lib64: those of shim, loader and program; INLINE: of these and\nof a supervisor, if there were one."
     );
     Ok(())
+}
+
+/// A plan is written when the program does not wait for it; what is counted next is to begin with it.
+fn let_plans_be_written() {
+    std::thread::sleep(std::time::Duration::from_millis(500));
 }
 
 /// System calls of one run.
