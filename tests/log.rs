@@ -9,7 +9,8 @@ const CURL: &str = "/opt/programs/curl/usr/bin/curl";
 /// A root whose log is this test's and this user's alone; returns its folder, too.
 fn logging(test: &str, who: Who, directives: &str) -> (RootBuilder, String) {
     let state = format!("/tmp/log-{test}-{who:?}");
-    let root = fixture().root(who).env("XDG_STATE_HOME", &state).env("SONDE_LOG", directives);
+    let root =
+        fixture().with_trees(fixture().root(who)).env("XDG_STATE_HOME", &state).env("SONDE_LOG", directives);
     (root, format!("{state}/sonde"))
 }
 

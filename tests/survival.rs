@@ -79,7 +79,7 @@ fn moments(count: usize) -> impl Iterator<Item = Duration> {
 
 #[test]
 fn a_worker_that_is_killed_at_any_moment_is_not_missed() {
-    let root = fixture().root(Who::Alice);
+    let root = fixture().with_trees(fixture().root(Who::Alice));
     let mut killed = 0;
     for name in ["ffmpeg", "numpy"] {
         let program = fixture().world.program(name).unwrap();
@@ -131,7 +131,7 @@ fn a_worker_that_finds_no_index_lets_its_inheritance_through() {
 
 #[test]
 fn a_keeper_that_is_killed_is_not_missed_either() {
-    let root = fixture().root(Who::Alice);
+    let root = fixture().with_trees(fixture().root(Who::Alice));
     let mut guest = Conversation::with(root.command(fixture().guest("load")).arg("asked"));
     assert!(guest.ask("libpng16.so.16").contains(": map /nix/store/"));
     assert_eq!(kill(&Supervisors::beside(guest.pid()).keepers), 1);
@@ -140,7 +140,7 @@ fn a_keeper_that_is_killed_is_not_missed_either() {
 
 #[test]
 fn without_any_supervisor_the_next_program_finds_a_new_one() {
-    let root = fixture().root(Who::Alice);
+    let root = fixture().with_trees(fixture().root(Who::Alice));
     let python = fixture().world.program("python3").unwrap();
     let mut builder = root;
     for (name, value) in &python.env {
@@ -160,7 +160,7 @@ fn without_any_supervisor_the_next_program_finds_a_new_one() {
 
 #[test]
 fn programs_of_one_user_share_a_supervisor_which_leaves_when_nobody_is_left() {
-    let root = fixture().root(Who::Alice).env("XDG_RUNTIME_DIR", "/tmp/neighbours");
+    let root = fixture().with_trees(fixture().root(Who::Alice)).env("XDG_RUNTIME_DIR", "/tmp/neighbours");
     assert!(run(root.command("/bin/sh").args(["-c", "mkdir -m 700 /tmp/neighbours"])).succeeded());
     // One namespace for all of them: a shell that starts them.
     let mut shell =
