@@ -84,7 +84,7 @@ fn opens_on(root: &RootBuilder, bytes: usize) -> bool {
 }
 
 #[test]
-fn a_thread_needs_two_kibibytes_more_of_its_stack() {
+fn a_thread_needs_at_most_a_page_more_of_its_stack() {
     const PAGE: usize = 4096;
     let (native, root) = (fixture().native(Who::Alice), inline(fixture().root(Who::Alice)));
     // The least that pthread_attr_setstack(3) takes, and no more than the default.

@@ -14,6 +14,9 @@ use layout::{FIXED, MAGIC, VERSION, WATCHED, checksum_of, u32_at, u64_at};
 /// Where plans lie, below the user's cache folder (`$XDG_CACHE_HOME`, or `.cache` in `$HOME`).
 pub const FOLDER: &str = "sonde/plans";
 
+/// No plan is as large, in bytes; the largest known have some ten kB.
+pub const LARGEST: u64 = 16 << 20;
+
 /// What of a program's environment a plan depends on: where the loader looks before its cache, and where index,
 /// configuration and store are found. A start that says otherwise has another plan ([`key`]).
 pub const VARIABLES: [&str; 10] = [
@@ -195,24 +198,12 @@ impl<'a> Plan<'a> {
         self.table(self.fixed.objects, 8).map(move |entry| plan.path(Span::at(entry, 0)))
     }
 
-    /// Need nobody be asked about this soname when a search does not find it?
-    #[must_use]
-    pub fn settles(&self, soname: &[u8]) -> bool {
-        self.has(self.fixed.settled, digest(soname))
-    }
-
-    /// Is this the path at which something is provided, so that it ought to be there?
-    #[must_use]
-    pub fn provides(&self, path: &[u8]) -> bool {
-        self.has(self.fixed.provided, digest(path))
-    }
-
-    /// The digests of [`Plan::settles`], ascending.
+    /// Digests, ascending, of the sonames about which nobody need be asked when a search does not find them.
     pub fn settled(&self) -> impl Iterator<Item = u64> + use<'a> {
         self.digests(self.fixed.settled)
     }
 
-    /// The digests of [`Plan::provides`], ascending.
+    /// Digests, ascending, of the paths at which something is provided, so that it ought to be there.
     pub fn provided(&self) -> impl Iterator<Item = u64> + use<'a> {
         self.digests(self.fixed.provided)
     }
@@ -238,20 +229,6 @@ impl<'a> Plan<'a> {
 
     fn digests(&self, span: Span) -> impl Iterator<Item = u64> + use<'a> {
         self.table(span, 8).map(|entry| u64_at(entry, 0))
-    }
-
-    fn has(&self, span: Span, wanted: u64) -> bool {
-        let table = span.of(self.head, 8, 0).unwrap_or_default();
-        let (mut from, mut to) = (0, table.len() / 8);
-        while from < to {
-            let middle = from + (to - from) / 2;
-            match u64_at(table, 8 * middle) {
-                found if found == wanted => return true,
-                found if found < wanted => from = middle + 1,
-                _ => to = middle,
-            }
-        }
-        false
     }
 }
 
@@ -352,8 +329,7 @@ mod tests {
         assert_eq!((plan.flags(), plan.site()), (BUILT_BY_NIX, 0x20b16));
         assert_eq!(plan.bundled().collect::<Vec<_>>(), [(c"/opt/program", stamp())]);
         assert_eq!(plan.objects().collect::<Vec<_>>(), [c"/opt/program"]);
-        assert!(plan.settles(b"/opt/program") && plan.provides(b"/opt/program"));
-        assert!(!plan.settles(b"libz.so.1") && !plan.provides(b""));
+        assert!(plan.settled().chain(plan.provided()).eq([digest(b"/opt/program"); 2]));
         assert!(plan.is_expired(100) && !plan.is_expired(99));
         assert_eq!(plan.body(), BODY);
     }
@@ -388,8 +364,8 @@ mod tests {
                         plan.program(),
                         plan.build_id(),
                         plan.loader(),
-                        plan.settles(b"x"),
-                        plan.provides(b"x"),
+                        plan.settled().count(),
+                        plan.provided().count(),
                     );
                     let _ = (plan.bundled().count(), plan.conditions().count(), plan.objects().count());
                 }

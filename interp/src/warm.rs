@@ -9,7 +9,9 @@ use linux_raw_sys::general::{
     AT_FDCWD, MAP_PRIVATE, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, PROT_READ, S_IFMT, S_IFREG,
 };
 use sonde_interp::handoff::GUARD_VARIABLE;
-use sonde_interp::plan::{ELSEWHERE, FOLDER, INLINE, LOOKS_AT_CACHE, Plan, Stamp, World, file_name, key};
+use sonde_interp::plan::{
+    ELSEWHERE, FOLDER, INLINE, LARGEST, LOOKS_AT_CACHE, Plan, Stamp, World, file_name, key,
+};
 use sonde_interp::stack::InitialStack;
 
 use crate::inline::{self, Change};
@@ -19,9 +21,6 @@ use crate::sys::{self, Descriptor};
 
 /// The longest path, with its NUL (`PATH_MAX`, limits.h).
 const PATH_MAX: usize = 4096;
-
-/// Larger ones are none of ours, in bytes.
-const LARGEST: u64 = 16 << 20;
 
 /// What the system calls say.
 struct Here;

@@ -92,7 +92,7 @@ fn shown((path, kept): &(PathBuf, Option<Kept>)) -> Option<Plan> {
     let plan = kept.plan()?;
     let body = Body::read(plan.body())?;
     let named = body.at_run_time.iter().map(|(soname, choice)| Library {
-        package: Some(format!("{}.{}", choice.attribute, choice.output)),
+        package: Some(choice.package()),
         path: Some(text(&choice.file)),
         ..library(soname, From::Package)
     });
@@ -117,7 +117,7 @@ fn needed(need: &Need) -> Library {
         Answer::Glibc => Library { from: From::Glibc, ..library },
         Answer::Package(choice) => Library {
             from: From::Package,
-            package: Some(format!("{}.{}", choice.attribute, choice.output)),
+            package: Some(choice.package()),
             path: Some(text(&choice.file)),
             coverage: need.coverage,
             reason: need.reason.clone(),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use sonde_interp::plan::digest;
 use sonde_resolve::choose::base_cache;
 use sonde_resolve::index::table::Table;
 use sonde_resolve::lists::Lists;
@@ -98,12 +99,10 @@ fn kept(path: &Path) -> Option<MappedFile> {
     (u64::from_le_bytes(*length) == cache.len() as u64).then_some(file)
 }
 
-/// FNV-1a over what the cache is made from: the databases in their order, the added lists, and this version's rules.
+/// A digest of what the cache is made from: the databases in their order, the added lists, and this version's rules.
 fn number(tables: &[&Table<MappedFile>], added: &[String]) -> u64 {
     let identities = tables.iter().flat_map(|table| table.identity().to_le_bytes());
     let texts = added.iter().flat_map(|text| text.bytes().chain([0]));
     let version = env!("CARGO_PKG_VERSION").bytes();
-    identities.chain(texts).chain(version).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    digest(&identities.chain(texts).chain(version).collect::<Vec<u8>>())
 }

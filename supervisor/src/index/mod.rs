@@ -70,6 +70,13 @@ pub(crate) struct Choice {
     pub(crate) output: String,
 }
 
+impl Choice {
+    /// Attribute and output of the package, as people are told of it.
+    pub(crate) fn package(&self) -> String {
+        format!("{}.{}", self.attribute, self.output)
+    }
+}
+
 /// What is wrong with an index, or with all of them.
 #[derive(Debug, Error)]
 pub(crate) enum IndexError {

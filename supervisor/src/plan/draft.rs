@@ -121,7 +121,7 @@ pub(crate) struct Draft {
     pub(crate) bundled: Conditions,
     pub(crate) conditions: Conditions,
     pub(crate) objects: BTreeSet<StorePath>,
-    /// Digests, see [`Plan::settles`] and [`Plan::provides`].
+    /// Digests, see [`Plan::settled`] and [`Plan::provided`].
     pub(crate) settled: BTreeSet<u64>,
     pub(crate) provided: BTreeSet<u64>,
     pub(crate) body: Body,
@@ -277,10 +277,9 @@ pub(crate) mod tests {
             let bytes = draft.to_bytes().unwrap();
             let plan = Plan::read(&bytes).unwrap();
             assert_eq!(Draft::of(&plan), Some(draft.clone()));
-            assert!(plan.settles(b"libz.so.1") && !plan.settles(b"libx.so"));
-            assert!(
-                plan.objects().all(|object| plan.provides(&[object.to_bytes(), b"/lib/libz.so.1"].concat()))
-            );
+            assert!(plan.settled().eq([digest(b"libz.so.1")]));
+            let file = |object: &CStr| digest(&[object.to_bytes(), b"/lib/libz.so.1"].concat());
+            assert!(plan.provided().eq(plan.objects().map(file)));
             assert_eq!(plan.served_cache(), c"");
             assert_eq!(plan.is_expired(7 + ABSENCE_STANDS), !draft.body.absent.is_empty());
         }

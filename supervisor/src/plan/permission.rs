@@ -143,7 +143,7 @@ impl Judge<'_> {
             None => self.policy.decide_with(&request, &circumstances),
         };
         let Decision::Refuse { rule } = decision else { return None };
-        let package = Some(format!("{}.{}", choice.attribute, choice.output));
+        let package = Some(choice.package());
         Some(Refusal { rule, package, brought_by, is_fault: self.policy.fault().is_some() })
     }
 

@@ -10,13 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nix::unistd::Uid;
-use sonde_interp::plan::{FOLDER, Plan, file_name};
+use sonde_interp::plan::{FOLDER, LARGEST, Plan, file_name};
 
 use crate::settings::Settings;
 use crate::sys::whole_file;
-
-/// No plan is as large; the largest known have some ten kB.
-const LARGEST: u64 = 16 << 20;
 
 /// How old the time of a plan's last use may be when it is used again; what is exact to a day costs nothing.
 const USE_IS_NOTED: Duration = Duration::from_secs(24 * 3600);

@@ -152,6 +152,7 @@ fn admit_by_plan(
     let provision = own_seeds.map_or(provision.clone(), |own| tree.provisions.with_seeds(&provision, &own));
     tree.learn(&guest.path, body.closure(), &provision, Some(cache));
     let built_by_nix = plan.flags() & BUILT_BY_NIX != 0;
+    tree.plans.meet(Some(&plan));
     tree.plans.start_by(key, &guest.path, kept);
     debug!(program = %guest.path.display(), "starts by its plan");
     Some(Admitted { provision, built_by_nix })

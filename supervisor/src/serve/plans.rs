@@ -1,7 +1,7 @@
 //! The plans of a tree's programs: found when one starts, made when one has started anew, and added to when one asks for
 //! more at run time. Writing is done when nobody waits for it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -48,8 +48,8 @@ pub(super) struct Plans {
 enum Sole {
     #[default]
     Nobody,
-    /// What [`Plan::settles`] and [`Plan::provides`] say, for many questions.
-    Known { settled: HashSet<u64>, provided: HashSet<u64> },
+    /// Digests of a plan, ascending as they stand in it.
+    Known { settled: Vec<u64>, provided: Vec<u64> },
     /// Somebody has no plan, or there are several.
     Unknown,
 }
@@ -104,13 +104,12 @@ impl Plans {
         let kept = self.shelf.take(key)?;
         let plan = kept.plan()?;
         let stamp = conditions::stamp_of(&guest.file.metadata().ok()?);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let is_as_it_was =
             |(path, stamp): (&CStr, Stamp)| conditions::stamp_in(&guest.root, path_of(path)) == stamp;
         let ours = self.conditions.iter().map(|(path, stamp)| (path.as_path(), *stamp));
         let holds = plan.stamp() == stamp
             && plan.program().to_bytes() == guest.path.as_os_str().as_bytes()
-            && !plan.is_expired(now)
+            && !plan.is_expired(now())
             && (plan.flags() & ELSEWHERE != 0) == files.are_elsewhere()
             && plan.build_id() == build_id_of(&guest.file)
             && plan.conditions().map(|(path, stamp)| (path_of(path), stamp)).eq(ours)
@@ -120,8 +119,6 @@ impl Plans {
 
     /// A program starts by its plan.
     pub(super) fn start_by(&self, key: u64, program: &Path, kept: Kept) {
-        let plan = kept.plan();
-        self.meet(plan.as_ref());
         let known = Known { key, state: State::Kept(kept), is_new: false, turn: None };
         lock(&self.known).insert(program.to_owned(), known);
     }
@@ -143,7 +140,8 @@ impl Plans {
         match &*self.sole.read().unwrap_or_else(PoisonError::into_inner) {
             Sole::Known { settled, provided } => {
                 let soname = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
-                settled.contains(&digest(soname)) && !provided.contains(&digest(path.as_os_str().as_bytes()))
+                let has = |digests: &[u64], bytes| digests.binary_search(&digest(bytes)).is_ok();
+                has(settled, soname) && !has(provided, path.as_os_str().as_bytes())
             }
             Sole::Nobody | Sole::Unknown => false,
         }
@@ -171,8 +169,7 @@ impl Plans {
         });
         let facts = bundle.members.first().map(|program| &program.facts);
         let whole_id = facts.and_then(|facts| facts.build_id.clone()).unwrap_or_default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut body = Body::new(&guest.path, &whole_id, now, &loader.path, closure);
+        let mut body = Body::new(&guest.path, &whole_id, now(), &loader.path, closure);
         body.loader_version = loader.version;
         body.seeds = provision.seeds.as_deref().cloned();
         let draft = Draft {
@@ -313,6 +310,11 @@ fn protect(tree: &Tree, program: &Path, draft: &Draft) -> Result<(), String> {
     let root = folder.join(first.base_name());
     let realised = tree.realiser.store().realise_through(&gate, &unprotected, &root, &NoProgress);
     realised.map_err(|error| error.to_string())
+}
+
+/// In seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// As the shim finds it, which sees no more than this of a file.

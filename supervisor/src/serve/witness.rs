@@ -131,7 +131,7 @@ impl Witness {
             StoreError::Gate(error) => event::Refusal::Forbidden(error.to_string()),
             error => event::Refusal::Failed(error.to_string()),
         };
-        let package = format!("{}.{}", load.choice.attribute, load.choice.output);
+        let package = load.choice.package();
         self.refused(&load.soname, load.thread, load.since, why, Some(package), None);
     }
 
