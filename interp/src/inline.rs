@@ -1,6 +1,6 @@
 //! Engine inline: the loader itself is changed where it opens files, so that what it cannot open is asked for.
 //!
-//! Before the loader runs its one instruction for opens becomes a jump to [`crate::arch::open_of_loader`]. From then on
+//! Before the loader runs its one instruction for opens becomes a jump into [`crate::arch`]. From then on
 //! the shim's code is called in the middle of a program that knows nothing of it: in any thread, between fork and exec,
 //! in signal handlers, on small stacks. So [`opened`] keeps nothing open, changes nothing that others see, allocates
 //! nothing, and is given back to the loader with the kernel's own answer whenever anything is in doubt.
@@ -17,7 +17,7 @@ use linux_raw_sys::general::{
 use sonde_interp::elf::{Image, PAGE};
 use sonde_interp::handoff::{Answer, MAX_VERDICT, Miss};
 use sonde_interp::served::Served;
-use sonde_interp::site;
+use sonde_interp::site::{self, Replaced};
 use sonde_interp::stack::InitialStack;
 
 use crate::arch;
@@ -104,7 +104,7 @@ pub(crate) fn load(
 
 /// Writes the jump; returns where.
 fn change(image: &Image<'_>, loader: &Loader, at: u64) -> Result<u64, Errno> {
-    let length = site::INSTRUCTIONS.len() as u64;
+    let length = site::LENGTH as u64;
     let end = at.checked_add(length).ok_or(EINVAL)?;
     let is_code = |segment: &sonde_interp::elf::Segment| {
         segment.execute && segment.address <= at && end <= segment.address + segment.file_size
@@ -116,11 +116,11 @@ fn change(image: &Image<'_>, loader: &Loader, at: u64) -> Result<u64, Errno> {
     // SAFETY: these bytes lie in a segment that was mapped from the file, and nobody else refers to them.
     let code = unsafe { slice::from_raw_parts_mut(address as *mut u8, site::JUMP) };
     // SAFETY: as above, to be read only.
-    let found = unsafe { slice::from_raw_parts(address as *const u8, site::INSTRUCTIONS.len()) };
-    if found != site::INSTRUCTIONS {
-        return Err(EINVAL);
-    }
-    let target = arch::open_of_loader as *const () as u64;
+    let found = unsafe { slice::from_raw_parts(address as *const u8, site::LENGTH) };
+    let target = match Replaced::at(found).ok_or(EINVAL)? {
+        Replaced::Folder => arch::open_without_folder as *const () as u64,
+        Replaced::Number => arch::open_without_number as *const () as u64,
+    };
     let jump = site::jump(address, target).ok_or(EADDRNOTAVAIL)?;
     arch::RETURN.store((address + length) as usize, Ordering::Relaxed);
     let page = address & !(PAGE - 1);

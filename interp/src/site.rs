@@ -1,21 +1,69 @@
 //! What the engine inline changes in a loader, and which of its opens are worth a question.
 //!
-//! glibc opens every file of a search with one instruction: `mov $AT_FDCWD,%edi; syscall` (`__open64_nocancel`,
-//! sysdeps/unix/sysv/linux/open64_nocancel.c, as compiled by gcc). Its first five bytes become a jump.
+//! glibc opens every file of a search by one system call, openat(2) (since 2.26: `__open64_nocancel`,
+//! sysdeps/unix/sysv/linux/open64_nocancel.c). How gcc writes it differs: before `syscall` stand `mov $AT_FDCWD,%edi` and
+//! `mov $__NR_openat,%eax` in either order, at times with a copy of another register between them (2.27 to 2.44, as Debian
+//! and Ubuntu build them). Whichever stands last has five bytes, and these become a jump.
 
-/// The instructions: `mov $-100,%edi`, and `syscall` behind it, which stays.
-pub const INSTRUCTIONS: [u8; 7] = [0xbf, 0x9c, 0xff, 0xff, 0xff, 0x0f, 0x05];
+/// `mov $AT_FDCWD,%edi`
+const FOLDER: [u8; JUMP] = [0xbf, 0x9c, 0xff, 0xff, 0xff];
+
+/// `mov $__NR_openat,%eax`
+const NUMBER: [u8; JUMP] = [0xb8, 0x01, 0x01, 0x00, 0x00];
+
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
 /// What a jump takes, in bytes.
 pub const JUMP: usize = 5;
 
-/// Where `code` has the instructions, in bytes from its start; nothing unless there is exactly one such place.
+/// The jump and the `syscall` behind it, in bytes.
+pub const LENGTH: usize = JUMP + SYSCALL.len();
+
+/// The instruction that a jump takes the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// `mov $AT_FDCWD,%edi`
+    Folder,
+    /// `mov $__NR_openat,%eax`
+    Number,
+}
+
+impl Replaced {
+    /// Which it is, at the beginning of a loader's `code`; none if that is no place for a jump.
+    #[must_use]
+    pub fn at(code: &[u8]) -> Option<Self> {
+        let (instruction, rest) = code.split_first_chunk()?;
+        let replaced = match *instruction {
+            FOLDER => Self::Folder,
+            NUMBER => Self::Number,
+            _ => return None,
+        };
+        rest.starts_with(&SYSCALL).then_some(replaced)
+    }
+}
+
+/// Where `code` has the place of the jump, in bytes from its start; nothing unless there is exactly one.
 #[must_use]
 pub fn find(code: &[u8]) -> Option<usize> {
-    let mut places =
-        code.windows(INSTRUCTIONS.len()).enumerate().filter(|(_, window)| **window == INSTRUCTIONS);
-    let (place, _) = places.next()?;
+    let mut places = (0..code.len()).filter(|at| is_open(code, *at));
+    let place = places.next()?;
     places.next().is_none().then_some(place)
+}
+
+/// Is here the second of the two instructions, the first close before it and the system call behind it?
+fn is_open(code: &[u8], at: usize) -> bool {
+    let other = match code.get(at..).and_then(Replaced::at) {
+        Some(Replaced::Folder) => NUMBER,
+        Some(Replaced::Number) => FOLDER,
+        None => return false,
+    };
+    let before = code.get(..at).unwrap_or_default();
+    let without_copy = || match before {
+        // mov between two registers of 64 bits, the first eight
+        [earlier @ .., 0x48, 0x89, 0xc0..=0xff] => Some(earlier),
+        _ => None,
+    };
+    before.ends_with(&other) || without_copy().is_some_and(|earlier| earlier.ends_with(&other))
 }
 
 /// The jump from one address to another: the instruction has room for ±2 GiB.
@@ -57,11 +105,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_place_is_known_in_either_order() {
+        let copies: [&[u8]; 3] = [&[], &[0x48, 0x89, 0xfe], &[0x48, 0x89, 0xc6]];
+        for (first, second) in [(FOLDER, NUMBER), (NUMBER, FOLDER)] {
+            for copy in copies {
+                let code = [&[0x90; 9][..], &first, copy, &second, &SYSCALL, &[0xc3; 3]].concat();
+                let place = 9 + JUMP + copy.len();
+                assert_eq!(find(&code), Some(place), "{code:x?}");
+                let replaced = if second == FOLDER { Replaced::Folder } else { Replaced::Number };
+                assert_eq!(Replaced::at(&code[place..]), Some(replaced));
+            }
+        }
+    }
+
+    #[test]
     fn only_one_place_is_the_place() {
-        let one = [&[0x90; 9][..], &INSTRUCTIONS, &[0xc3; 3]].concat();
-        assert_eq!(find(&one), Some(9));
+        let one = [&NUMBER[..], &FOLDER, &SYSCALL].concat();
+        assert_eq!(find(&one), Some(JUMP));
         assert_eq!(find(&[&one[..], &one].concat()), None);
-        assert_eq!(find(&one[..15]), None);
+        assert_eq!(find(&one[..11]), None);
+        assert_eq!(find(&one[1..]), None);
+        assert_eq!(find(&[&NUMBER[..], &[0x89, 0xfe], &FOLDER, &SYSCALL].concat()), None);
+        // openat(2) of something else's folder, and another call
+        assert_eq!(find(&[&NUMBER[..], &SYSCALL].concat()), None);
+        assert_eq!(find(&[&[0xb8, 2, 0, 0, 0][..], &FOLDER, &SYSCALL].concat()), None);
         assert_eq!(find(b""), None);
     }
 

@@ -62,20 +62,50 @@ pub(crate) unsafe extern "C" fn enter(top: *mut usize, entry: usize) -> ! {
 /// Where [`open_of_loader`] goes on: behind the loader's own `syscall`.
 pub(crate) static RETURN: AtomicUsize = AtomicUsize::new(0);
 
-/// Stands in for `mov $AT_FDCWD,%edi; syscall` in the loader, which jumps here and is jumped back to. If the call is
-/// openat(2), [`crate::inline::opened`] says what it returns.
+/// Stands in for `mov $AT_FDCWD,%edi; syscall` in the loader, which jumps here and is jumped back to.
+///
+/// # Safety
+/// Not to be called: only a loader that was changed for it may jump here, once [`RETURN`] is set.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn open_without_folder() {
+    naked_asm!(
+        "mov edi, {at_fdcwd}",
+        "cmp eax, {openat}",
+        "jmp {open}",
+        at_fdcwd = const AT_FDCWD,
+        openat = const __NR_openat,
+        open = sym open_of_loader,
+    )
+}
+
+/// Stands in for `mov $__NR_openat,%eax; syscall`.
+///
+/// # Safety
+/// As [`open_without_folder`].
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn open_without_number() {
+    naked_asm!(
+        "mov eax, {openat}",
+        "cmp edi, {at_fdcwd}",
+        "jmp {open}",
+        at_fdcwd = const AT_FDCWD,
+        openat = const __NR_openat,
+        open = sym open_of_loader,
+    )
+}
+
+/// Makes the call. If the last comparison has found it to be the loader's open of a path, [`crate::inline::opened`] says
+/// what it returns.
 ///
 /// As a system call does, it leaves all registers but rax, rcx and r11 as they were, and the red zone below the stack
 /// pointer (System V ABI, 3.2.2). Of the vector registers the shim's own code changes no more than what fxsave keeps: it
 /// is compiled for plain x86-64, whose instructions leave the upper parts of wider registers alone.
 ///
 /// # Safety
-/// Not to be called: only a loader that was changed for it may jump here, once [`RETURN`] is set.
+/// As [`open_without_folder`].
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn open_of_loader() {
+unsafe extern "C" fn open_of_loader() {
     naked_asm!(
-        "mov edi, {at_fdcwd}",
-        "cmp eax, {openat}",
         "jne 2f",
         "syscall",
         "mov rcx, rsp",
@@ -110,8 +140,6 @@ pub(crate) unsafe extern "C" fn open_of_loader() {
         "2:",
         "syscall",
         "jmp qword ptr [rip + {back}]",
-        at_fdcwd = const AT_FDCWD,
-        openat = const __NR_openat,
         back = sym RETURN,
         opened = sym crate::inline::opened,
     )

@@ -21,13 +21,14 @@ const LOWEST_BASE: u64 = 0x7e80_0000_0000;
 /// Pages from which the base is drawn: 27 bits, about as many as the kernel's own randomisation.
 const BASE_PAGES: u64 = 1 << 27;
 
-/// How much room a loader gets in bytes, at the same place in every process of a tree; glibc's take a quarter of it.
-const SPAN: u64 = 1 << 20;
+/// How much room a loader gets in bytes, at the same place in every process of a tree; glibc's take a sixteenth of it, or
+/// the half where a linker has put 2 MiB between their segments, as it did up to about glibc 2.28.
+const SPAN: u64 = 4 << 20;
 
 /// glibc's name for its cache, at the end of whatever prefix it was configured with.
 const CACHE_NAME: &[u8] = b"/ld.so.cache\0";
 
-/// What glibc's loader says of itself: `ld.so (Debian GLIBC 2.36-9) stable release version 2.36.`
+/// What glibc's loader says of itself since 2.33: `ld.so (Debian GLIBC 2.36-9) stable release version 2.36.`
 const VERSION_WORDS: &[u8] = b"release version ";
 
 /// The first glibc whose loader looks at its cache before each search (`_dl_load_cache_lookup`, elf/dl-cache.c).
@@ -72,7 +73,7 @@ impl Loader {
         }
         let bytes = MappedFile::open(&file).map_err(read)?;
         let cache_path = cache_path(bytes.as_ref());
-        let version = glibc_version(bytes.as_ref());
+        let version = glibc_version(bytes.as_ref()).or_else(|| version_in_name(path));
         let looks_at_cache = version.is_none_or(|version| version >= LOOKS_SINCE);
         Ok(Self { version, ..Self::known(path, file, cache_path, looks_at_cache) })
     }
@@ -153,6 +154,13 @@ fn glibc_version(loader: &[u8]) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// Up to 2.33 the file's name has it: `ld-2.31.so`.
+fn version_in_name(path: &Path) -> Option<(u32, u32)> {
+    let numbers = path.file_name()?.to_str()?.strip_prefix("ld-")?.strip_suffix(".so")?;
+    let (major, minor) = numbers.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +183,14 @@ mod tests {
         assert_eq!(says("(GNU libc) development release version 2.43.9000"), Some((2, 43)));
         assert_eq!(says("of another kind"), None);
         assert_eq!(glibc_version(b"release version 2"), None);
+    }
+
+    #[test]
+    fn an_older_loader_has_its_version_in_its_name() {
+        let named = |name: &str| version_in_name(&Path::new("/nix/store/x-glibc/lib").join(name));
+        assert_eq!(named("ld-2.31.so"), Some((2, 31)));
+        assert_eq!(named("ld-linux-x86-64.so.2"), None);
+        assert_eq!(named("ld-musl.so"), None);
     }
 
     #[test]
