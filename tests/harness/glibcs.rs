@@ -10,7 +10,7 @@ use sonde_world::home_of_worlds;
 
 /// Version, its package's name and digest. From 2.31 on they are marked for
 /// shadow stacks and indirect branch tracking (CET).
-const PACKAGES: [(&str, &str, &str); 6] = [
+const PACKAGES: [(&str, &str, &str); 7] = [
     (
         "2.23",
         "libc6_2.23-0ubuntu3_amd64.deb",
@@ -40,6 +40,12 @@ const PACKAGES: [(&str, &str, &str); 6] = [
         "2.43",
         "libc6_2.43-2ubuntu2_amd64.deb",
         "c13775dc0c984403f3fcad229d14507a9f387763bd07ace1e5f93897ee6b8434",
+    ),
+    // Of a release that is not kept as long: the newest, which looks at its cache.
+    (
+        "2.44",
+        "libc6_2.44-1ubuntu2_amd64.deb",
+        "e4871fc9d5bf5fe0f384c6b90f70e64e9c9bbcb84927aa97c7f70ec6bf05b8c0",
     ),
 ];
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use sonde_interp::elf::{HEAD, Image, PAGE};
-use sonde_interp::site;
+use sonde_interp::site::{self, Sites};
 use thiserror::Error;
 
 use crate::sys::mapped_file::MappedFile;
@@ -47,8 +47,8 @@ pub(crate) struct Loader {
     pub(crate) cache_path: Option<PathBuf>,
     /// Does it look at its cache before each search? glibc's does from 2.44 on; whoever does not say its version may.
     pub(crate) looks_at_cache: bool,
-    /// See [`Loader::site`].
-    site: OnceLock<Option<u64>>,
+    /// See [`Loader::sites`].
+    sites: OnceLock<Sites>,
 }
 
 /// Why a file cannot serve as the loader.
@@ -81,15 +81,19 @@ impl Loader {
     /// One that was looked at before.
     pub(crate) fn known(path: &Path, file: File, cache_path: Option<PathBuf>, looks_at_cache: bool) -> Self {
         let path = path.to_owned();
-        Self { path, file, version: None, cache_path, looks_at_cache, site: OnceLock::new() }
+        Self { path, file, version: None, cache_path, looks_at_cache, sites: OnceLock::new() }
     }
 
-    /// Where it opens files, in bytes behind its load bias; none where that is not known for certain.
-    pub(crate) fn site(&self) -> Option<u64> {
-        *self.site.get_or_init(|| {
-            let bytes = MappedFile::open(&self.file).ok()?;
-            let image = Image::parse(bytes.as_ref().get(..HEAD)?).ok()?;
-            site_of(&image, bytes.as_ref())
+    /// Where it can be changed for the engine inline, as far as that is known for certain.
+    pub(crate) fn sites(&self) -> Sites {
+        *self.sites.get_or_init(|| {
+            let Ok(bytes) = MappedFile::open(&self.file) else { return Sites::default() };
+            let loader = bytes.as_ref();
+            let image = loader.get(..HEAD).and_then(|head| Image::parse(head).ok());
+            let Some(image) = image else { return Sites::default() };
+            let look = if self.looks_at_cache { site_of(&image, loader, site::find_look) } else { None };
+            let open = site_of(&image, loader, site::find_open);
+            Sites { open: open.unwrap_or_default(), look: look.unwrap_or_default() }
         })
     }
 
@@ -122,15 +126,16 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The one place in the loader's code where it opens files ([`sonde_interp::site`]).
-fn site_of(image: &Image<'_>, loader: &[u8]) -> Option<u64> {
+/// The one place in the loader's code that `find` knows ([`sonde_interp::site`]), as an address.
+fn site_of(image: &Image<'_>, loader: &[u8], find: fn(&[u8]) -> Option<usize>) -> Option<u32> {
     let mut places = image.segments().filter(|segment| segment.execute).filter_map(|segment| {
         let start = usize::try_from(segment.offset).ok()?;
         let code = loader.get(start..start.checked_add(usize::try_from(segment.file_size).ok()?)?)?;
-        Some((segment, site::find(code)?))
+        Some((segment, find(code)?))
     });
     let (segment, at) = places.next()?;
-    places.next().is_none().then_some(segment.address + at as u64)
+    let place = u32::try_from(segment.address + at as u64).ok()?;
+    places.next().is_none().then_some(place)
 }
 
 fn cache_path(loader: &[u8]) -> Option<PathBuf> {
