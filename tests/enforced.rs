@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use sonde_world::RootBuilder;
 
-use crate::harness::{Conversation, EVERYBODY, Outcome, SONDE, Who, fixture, run};
+use crate::harness::{Conversation, EVERYBODY, Engine, Outcome, SONDE, Who, fixture, run};
 
 const CURL: &str = "/opt/programs/curl/usr/bin/curl";
 const HEAD: &str = "version = 1\ndefault = 'allow'\n";
@@ -334,6 +334,7 @@ fn the_hosts_drivers_are_kept_back_as_well() {
 fn an_engine_that_is_forbidden_is_not_used() {
     for (engines, words) in [("'ptrace'", "engine ptrace"), ("'seccomp'", "engine seccomp")] {
         let (_state, root) = fixture().cold(Who::Alice);
+        let root = fixture().under(Engine::Auto, root);
         let ruled = Ruled::by(&format!("{HEAD}engines = [{engines}]\n"), "engines", root);
         let outcome = ruled.trace(&fixture().guest("end"), &["exit", "3"]);
         assert_eq!(outcome.code(), Some(3), "{outcome}");

@@ -2,7 +2,7 @@
 //!
 //! Before the loader runs its one instruction for opens becomes a jump into [`crate::arch`]. From then on
 //! the shim's code is called in the middle of a program that knows nothing of it: in any thread, between fork and exec,
-//! in signal handlers, on small stacks. So [`opened`] keeps nothing open, changes nothing that others see, allocates
+//! in signal handlers, on small stacks. So [`open`] keeps nothing open, changes nothing that others see, allocates
 //! nothing, and is given back to the loader with the kernel's own answer whenever anything is in doubt.
 
 use core::ffi::{CStr, c_char};
@@ -14,8 +14,10 @@ use linux_raw_sys::errno::{EACCES, EINVAL, ENOENT};
 use linux_raw_sys::general::{
     AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_ACCMODE, O_CLOEXEC, O_RDONLY, PROT_READ, PROT_WRITE,
 };
+use sonde_interp::contents::{Contents, Presence};
 use sonde_interp::elf::PAGE;
 use sonde_interp::handoff::{Answer, MAX_VERDICT, Miss};
+use sonde_interp::plan::digest;
 use sonde_interp::served::Served;
 use sonde_interp::site::{self, Sites};
 use sonde_interp::stack::InitialStack;
@@ -45,6 +47,8 @@ pub(crate) struct Change<'a> {
     pub(crate) sites: Sites,
     /// Where the loader looks for its cache, and what it is to find there.
     pub(crate) cache: [&'a [u8]; 2],
+    /// What is known of folders; copied.
+    pub(crate) contents: Contents<'a>,
     /// Where to ask; nowhere means that a supervisor is started for each question.
     pub(crate) door: Option<Address>,
 }
@@ -60,6 +64,7 @@ struct Known {
     /// See [`filters`].
     filters: Option<u32>,
     instruction: u64,
+    contents: Contents<'static>,
     cache: Cache,
 }
 
@@ -67,7 +72,11 @@ struct Known {
 ///
 /// Page number and number of pages of the mapping in one word, so that threads see both or neither; 0 if there is none.
 #[derive(Default)]
-struct Cache(AtomicU64);
+struct Cache {
+    pages: AtomicU64,
+    /// The digest of a name that it has: the loader looks for one in many folders, one after the other.
+    last: AtomicU64,
+}
 
 /// Page numbers on x86-64 have no more bits than this (47 bits of address space, 12 of them in a page).
 const PAGE_NUMBER_BITS: u32 = 35;
@@ -101,15 +110,16 @@ pub(crate) fn load(
     }
 }
 
-/// Copies what [`opened`] will need to pages of our own.
+/// Copies what [`open`] will need to pages of our own.
 fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor: &CStr) -> Result<(), Errno> {
-    let Change { cache, door, .. } = *wanted;
+    let Change { cache, contents, door, .. } = *wanted;
     let own = |text: &'static CStr| text.to_bytes();
     let strings = || stack.variables().map(own).chain([supervisor.to_bytes()]).chain(cache);
     let count = stack.environment().len();
     let pointers_size = (count + 1 + cache.len()) * size_of::<*const c_char>();
     let text: usize = strings().map(|string| string.len() + 1).sum();
-    let length = size_of::<Known>() + pointers_size + text;
+    let Contents { folders, entries } = contents;
+    let length = size_of::<Known>() + pointers_size + text + folders.len() + entries.len();
     let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
     // SAFETY: the mapping is new, zeroed, large enough for all of it, in this order and aligned so, and stays for ever.
     unsafe {
@@ -121,6 +131,13 @@ fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor:
             *pointers.add(index) = next.cast();
             next = next.add(string.len() + 1);
         }
+        let mut table = |table: &[u8]| {
+            ptr::copy_nonoverlapping(table.as_ptr(), next, table.len());
+            let copy = slice::from_raw_parts(next.cast_const(), table.len());
+            next = next.add(table.len());
+            copy
+        };
+        let contents = Contents { folders: table(folders), entries: table(entries) };
         let string = |index: usize| CStr::from_ptr(*pointers.add(index));
         known.write(Known {
             door,
@@ -130,6 +147,7 @@ fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor:
             served_cache: string(count + 2),
             filters: if sys::is_filtered() { filters() } else { Some(0) },
             instruction,
+            contents,
             cache: Cache::default(),
         });
         KNOWN.store(known, Ordering::Relaxed);
@@ -137,34 +155,29 @@ fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor:
     Ok(())
 }
 
-/// What the loader's open returns, which the kernel has answered with `result`.
+/// Makes an open of the loader's; returns what it is to get for it, errors as `-errno`.
 ///
 /// # Safety
-/// `path` must be what the kernel has just read: a path with its NUL. A descriptor in `result` must be nobody else's.
-pub(crate) unsafe extern "C" fn opened(
-    path: *const c_char,
-    flags: u32,
-    stack: usize,
-    result: isize,
-) -> isize {
+/// `path` must be a path with its NUL.
+pub(crate) unsafe extern "C" fn open(path: *const c_char, flags: u32, stack: usize, mode: u32) -> isize {
     const MISSED: [isize; 2] = [-(ENOENT as isize), -(EACCES as isize)];
     // SAFETY: set before the loader ran, and never changed.
     let known = unsafe { KNOWN.load(Ordering::Relaxed).as_ref() };
-    let Some(known) = known.filter(|_| flags & (O_ACCMODE | O_CLOEXEC) == O_RDONLY | O_CLOEXEC) else {
-        return result;
-    };
     // SAFETY: the caller's promise.
     let text = unsafe { CStr::from_ptr(path) };
+    let Some(known) = known.filter(|_| flags & (O_ACCMODE | O_CLOEXEC) == O_RDONLY | O_CLOEXEC) else {
+        return sys::open_raw(text, flags, mode);
+    };
+    let presence = known.contents.presence_of(text.to_bytes());
+    let result = if presence == Presence::Absent { MISSED[0] } else { sys::open_raw(text, flags, mode) };
     let on_stack = (stack..stack.saturating_add(NEAR_STACK)).contains(&(path as usize));
     let provided = if result >= 0 {
         let file = Descriptor::inherited(result as i32);
         // Nix unpacks a package where it stays, and sets all time stamps to 1 when it is whole.
+        let may_be_unfinished = presence == Presence::Unknown && site::is_in_store(text.to_bytes());
         let is_unfinished = || sys::status_of(&file).is_ok_and(|status| status.modified != WHOLE);
-        let provided = if site::is_in_store(text.to_bytes()) && is_unfinished() {
-            missed(known, text, on_stack)
-        } else {
-            None
-        };
+        let provided =
+            if may_be_unfinished && is_unfinished() { missed(known, text, on_stack) } else { None };
         Some(provided.unwrap_or(file))
     } else if MISSED.contains(&result) && !(on_stack && known.cache.has(name_of(text.to_bytes()))) {
         missed(known, text, on_stack)
@@ -174,21 +187,29 @@ pub(crate) unsafe extern "C" fn opened(
     provided.map_or(result, |file| file.into_number() as isize)
 }
 
-/// What the loader's look at a file returns, which the kernel has answered with `ENOENT`: its cache is the one that is served.
+/// Looks at a file for the loader; returns what that returns, errors as `-errno`. Its cache is the one that is served.
 ///
 /// # Safety
-/// `path` must be what the kernel has just read: a path with its NUL. The kernel must be able to write to `status`.
-pub(crate) unsafe extern "C" fn looked(path: *const c_char, status: usize) -> isize {
+/// That of fstatat(2): `path` must be null or a path with its NUL, and the kernel able to write to `status`.
+pub(crate) unsafe extern "C" fn look(folder: i32, path: *const c_char, status: usize, flags: u32) -> isize {
     const MISSED: isize = -(ENOENT as isize);
     // SAFETY: set before the loader ran, and never changed.
     let known = unsafe { KNOWN.load(Ordering::Relaxed).as_ref() };
     // SAFETY: the caller's promise.
-    let is_cache = |known: &&Known| unsafe { CStr::from_ptr(path) } == known.loader_cache;
-    let Some(known) = known.filter(is_cache).filter(|known| !known.served_cache.is_empty()) else {
-        return MISSED;
-    };
+    let as_asked = || unsafe { sys::look(folder, path, status, flags) };
+    let Some(known) = known.filter(|_| !path.is_null()) else { return as_asked() };
     // SAFETY: the caller's promise.
-    unsafe { sys::look(known.served_cache, status) }
+    let text = unsafe { CStr::from_ptr(path) };
+    if known.contents.presence_of(text.to_bytes()) == Presence::Absent {
+        return MISSED;
+    }
+    match as_asked() {
+        MISSED if text == known.loader_cache && !known.served_cache.is_empty() => {
+            // SAFETY: the caller's promise; the other path has its NUL too.
+            unsafe { sys::look(AT_FDCWD, known.served_cache.as_ptr(), status, flags) }
+        }
+        result => result,
+    }
 }
 
 /// Something is not there, or not whole: what is to be taken for it, if anything is.
@@ -222,7 +243,7 @@ fn name_of(path: &[u8]) -> &[u8] {
 impl Cache {
     /// Maps the first one that comes, for good.
     fn keep(&self, file: &Descriptor) {
-        if self.0.load(Ordering::Acquire) != 0 {
+        if self.pages.load(Ordering::Acquire) != 0 {
             return;
         }
         let Ok(sys::Status { length, .. }) = sys::status_of(file) else { return };
@@ -230,7 +251,7 @@ impl Cache {
         let mapped = unsafe { sys::map(0, length, PROT_READ, MAP_PRIVATE, Some((file, 0))) };
         let Ok(address) = mapped else { return };
         let packed = (address / PAGE) | (length.div_ceil(PAGE) << PAGE_NUMBER_BITS);
-        if self.0.compare_exchange(0, packed, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if self.pages.compare_exchange(0, packed, Ordering::AcqRel, Ordering::Acquire).is_err() {
             // Another thread was faster.
             // SAFETY: nobody else has seen it.
             unsafe { sys::unmap(address, length) };
@@ -238,7 +259,7 @@ impl Cache {
     }
 
     fn has(&self, name: &[u8]) -> bool {
-        let packed = self.0.load(Ordering::Acquire);
+        let packed = self.pages.load(Ordering::Acquire);
         if packed == 0 {
             return false;
         }
@@ -247,7 +268,13 @@ impl Cache {
         // SAFETY: mapped for good; the supervisor has sealed the file, or replaces it, and never changes it. Behind its end
         // the last page is zero (mmap(2)).
         let bytes = unsafe { slice::from_raw_parts(address as *const u8, length as usize) };
-        Served::read(bytes).is_some_and(|cache| cache.has(name))
+        let name_digest = digest(name);
+        let has = self.last.load(Ordering::Relaxed) == name_digest
+            || Served::read(bytes).is_some_and(|cache| cache.has(name));
+        if has {
+            self.last.store(name_digest, Ordering::Relaxed);
+        }
+        has
     }
 }
 

@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use linux_raw_sys::auxvec::{AT_BASE, AT_EXECFN, AT_SECURE};
 use linux_raw_sys::errno::{EACCES, ECONNRESET, ENOENT, ENOEXEC, ENOTCONN, EPIPE, EPROTO};
 use sonde_interp::command::{Command, HELP, Supervisor, VERSION};
+use sonde_interp::contents::Contents;
 use sonde_interp::handoff::{Answer, Engine, Welcome, Wish};
 use sonde_interp::stack::InitialStack;
 
@@ -198,7 +199,9 @@ fn join_inline(
     loader: &Descriptor,
 ) -> Result<Loader, Errno> {
     let loaded = Address::of(welcome.door.iter().copied()).and_then(|door| {
-        let wanted = inline::Change { sites: welcome.sites, cache: welcome.cache, door: Some(door) };
+        let contents = Contents::default();
+        let wanted =
+            inline::Change { sites: welcome.sites, cache: welcome.cache, contents, door: Some(door) };
         inline::load(loader, &wanted, stack, supervisor)
     });
     let errno = match loaded {

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod command;
+pub mod contents;
 pub mod elf;
 pub mod handoff;
 pub mod plan;

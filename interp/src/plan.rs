@@ -11,6 +11,7 @@ use core::ffi::CStr;
 pub use layout::{BUILT_BY_NIX, ELSEWHERE, Fixed, INLINE, LOOKS_AT_CACHE, Span, Stamp};
 use layout::{FIXED, MAGIC, VERSION, WATCHED, checksum_of, u32_at, u64_at};
 
+use crate::contents::Contents;
 use crate::site::Sites;
 
 /// Where plans lie, below the user's cache folder (`$XDG_CACHE_HOME`, or `.cache` in `$HOME`).
@@ -37,10 +38,15 @@ pub const VARIABLES: [&str; 10] = [
 /// FNV-1a, 64 bits: for names that are looked up in a plan, and for its own name; stable between releases.
 #[must_use]
 pub const fn digest(bytes: &[u8]) -> u64 {
-    continue_digest(0xcbf2_9ce4_8422_2325, bytes)
+    continue_digest(SEED, bytes)
 }
 
-const fn continue_digest(mut hash: u64, bytes: &[u8]) -> u64 {
+/// The digest of nothing.
+pub(crate) const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// The digest of what was digested so far with `bytes` behind it.
+#[must_use]
+pub const fn continue_digest(mut hash: u64, bytes: &[u8]) -> u64 {
     let mut at = 0;
     while at < bytes.len() {
         hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
@@ -114,7 +120,9 @@ impl<'a> Plan<'a> {
             && all(fixed.bundled, WATCHED)
             && all(fixed.conditions, WATCHED)
             && all(fixed.objects, 8)
-            && [fixed.settled, fixed.provided].iter().all(|span| span.of(self.head, 8, 0).is_some())
+            && [fixed.settled, fixed.provided, fixed.folders, fixed.entries]
+                .iter()
+                .all(|span| span.of(self.head, 8, 0).is_some())
             && fixed.build_id.of(self.head, 1, 0).is_some()
     }
 
@@ -210,6 +218,13 @@ impl<'a> Plan<'a> {
         self.digests(self.fixed.provided)
     }
 
+    /// What lies in the folders that libraries are searched in.
+    #[must_use]
+    pub fn contents(&self) -> Contents<'a> {
+        let table = |span: Span| span.of(self.head, 8, 0).unwrap_or_default();
+        Contents { folders: table(self.fixed.folders), entries: table(self.fixed.entries) }
+    }
+
     /// What is for people.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
@@ -288,6 +303,8 @@ mod tests {
             objects: watched,
             settled: digests,
             provided: digests,
+            folders: digests,
+            entries: digests,
         };
         [fixed.to_bytes(&rest, BODY).unwrap().as_slice(), &rest, BODY].concat()
     }
@@ -332,6 +349,8 @@ mod tests {
         assert_eq!(plan.bundled().collect::<Vec<_>>(), [(c"/opt/program", stamp())]);
         assert_eq!(plan.objects().collect::<Vec<_>>(), [c"/opt/program"]);
         assert!(plan.settled().chain(plan.provided()).eq([digest(b"/opt/program"); 2]));
+        let table = digest(b"/opt/program").to_le_bytes();
+        assert_eq!(plan.contents(), Contents { folders: &table, entries: &table });
         assert!(plan.is_expired(100) && !plan.is_expired(99));
         assert_eq!(plan.body(), BODY);
     }

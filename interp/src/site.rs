@@ -5,8 +5,8 @@
 //! `mov $__NR_openat,%eax` in either order, at times with a copy of another register between them (2.27 to 2.44, as Debian
 //! and Ubuntu build them). Whichever stands last has five bytes, and these become a jump.
 //!
-//! From 2.44 on it also looks at its cache (`_dl_check_ldsocache_needs_loading`, elf/dl-cache.c), by its only newfstatat(2)
-//! (`__fstatat64_time64`): `mov $__NR_newfstatat,%eax; syscall`.
+//! It looks at folders and, from 2.44 on, at its cache (`_dl_check_ldsocache_needs_loading`, elf/dl-cache.c) by one
+//! newfstatat(2) (`__fstatat64_time64`): `mov $__NR_newfstatat,%eax; syscall`.
 
 /// `mov $AT_FDCWD,%edi`
 const FOLDER: [u8; JUMP] = [0xbf, 0x9c, 0xff, 0xff, 0xff];
@@ -30,7 +30,7 @@ pub const LENGTH: usize = JUMP + SYSCALL.len();
 pub struct Sites {
     /// Where it opens files; 0 where that is not known.
     pub open: u32,
-    /// Where it looks at its cache; 0 for a loader that does not.
+    /// Where it looks at files; 0 where that is not known.
     pub look: u32,
 }
 
@@ -106,7 +106,7 @@ pub fn jump(from: u64, to: u64) -> Option<[u8; JUMP]> {
 pub const CACHE: &[u8] = b"/ld.so.cache";
 
 /// Where packages lie.
-const STORE: &[u8] = b"/nix/store/";
+pub(crate) const STORE: &[u8] = b"/nix/store/";
 
 /// May this be a part of a package that is still being written?
 #[must_use]

@@ -52,7 +52,8 @@ pub(crate) fn start(stack: &InitialStack, file: Option<&Descriptor>, supervisor:
         }
         let loader = sys::open(plan.loader()).ok()?;
         let cache = [plan.loader_cache(), plan.served_cache()].map(CStr::to_bytes);
-        let wanted = Change { sites: plan.sites(), cache, door: supervisor::users_door(stack) };
+        let (sites, contents) = (plan.sites(), plan.contents());
+        let wanted = Change { sites, cache, contents, door: supervisor::users_door(stack) };
         inline::load(&loader, &wanted, stack, supervisor).ok()
     });
     mapped.unmap();

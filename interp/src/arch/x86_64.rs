@@ -6,10 +6,8 @@ use core::arch::{asm, global_asm, naked_asm};
 use core::ffi::c_char;
 use core::sync::atomic::AtomicUsize;
 
-use linux_raw_sys::errno::ENOENT;
 use linux_raw_sys::general::{
-    __NR_clone, __NR_exit, __NR_newfstatat, __NR_openat, __NR_prctl, AT_FDCWD, CLONE_NEWUSER, CLONE_VFORK,
-    CLONE_VM,
+    __NR_clone, __NR_exit, __NR_openat, __NR_prctl, AT_FDCWD, CLONE_NEWUSER, CLONE_VFORK, CLONE_VM,
 };
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_MM_MAP, prctl_mm_map};
 
@@ -136,8 +134,7 @@ pub(crate) unsafe extern "C" fn open_without_number() {
     )
 }
 
-/// Makes the call. If the last comparison has found it to be the loader's open of a path, [`crate::inline::opened`] says
-/// what it returns.
+/// If the last comparison has found it to be the loader's open of a path, [`crate::inline::open`] makes the call.
 ///
 /// # Safety
 /// As [`open_without_folder`].
@@ -145,45 +142,36 @@ pub(crate) unsafe extern "C" fn open_without_number() {
 unsafe extern "C" fn open() {
     naked_asm!(
         "jne 2f",
-        "syscall",
         keep_registers!(),
         "mov rdi, rsi", // the path
         "mov esi, edx", // the flags
         "mov rdx, rcx", // the loader's stack pointer
-        "mov rcx, rax", // what the kernel said
-        "call {opened}",
+        "mov ecx, r10d", // the mode of what is made
+        "call {open}",
         restore_registers!(),
         "jmp qword ptr [rip + {back}]",
         "2:",
         "syscall",
         "jmp qword ptr [rip + {back}]",
         back = sym BACK_FROM_OPEN,
-        opened = sym crate::inline::opened,
+        open = sym crate::inline::open,
     )
 }
 
-/// Stands in for `mov $__NR_newfstatat,%eax; syscall`. Of what is not there [`crate::inline::looked`] says what it returns.
+/// Stands in for `mov $__NR_newfstatat,%eax; syscall`: [`crate::inline::look`] makes the call.
 ///
 /// # Safety
 /// Not to be called: only a loader that was changed for it may jump here, once [`BACK_FROM_LOOK`] is set.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn look() {
     naked_asm!(
-        "mov eax, {newfstatat}",
-        "syscall",
-        "cmp rax, -{enoent}",
-        "jne 2f",
         keep_registers!(),
-        "mov rdi, rsi", // the path
-        "mov rsi, rdx", // where it wants to know
-        "call {looked}",
+        "mov ecx, r10d", // the flags; the first three arguments are where a function has them too
+        "call {look}",
         restore_registers!(),
-        "2:",
         "jmp qword ptr [rip + {back}]",
-        newfstatat = const __NR_newfstatat,
-        enoent = const ENOENT,
         back = sym BACK_FROM_LOOK,
-        looked = sym crate::inline::looked,
+        look = sym crate::inline::look,
     )
 }
 

@@ -8,8 +8,9 @@
 //! 136  bundled │ conditions                                             spans of (path span, stamp), 56 bytes each
 //! 152  objects                                                          spans of path spans, 8 bytes each
 //! 160  settled │ provided                                               spans of digests, 8 bytes each, ascending
-//! 176  site of looks u32
-//! 180  …what the spans point to…
+//! 176  folders │ entries                                               spans of digests, 8 bytes each, ascending
+//! 192  site of looks u32
+//! 196  …what the spans point to…
 //!      the body, from the head's length to the file's: for people, see `sonde plans show`
 //! ```
 //!
@@ -26,7 +27,7 @@ const STAMP: usize = 48;
 pub(super) const WATCHED: usize = 8 + STAMP;
 
 /// Length in bytes of the fixed part.
-pub const FIXED: usize = 180;
+pub const FIXED: usize = 196;
 
 /// The program was built by Nix: it names its own loader.
 pub const BUILT_BY_NIX: u32 = 1;
@@ -159,6 +160,10 @@ pub struct Fixed {
     pub settled: Span,
     /// Digests of the paths at which they are provided.
     pub provided: Span,
+    /// Digests of folders of the store, all of which lies still.
+    pub folders: Span,
+    /// Digests of the paths of everything in them.
+    pub entries: Span,
 }
 
 impl Fixed {
@@ -181,13 +186,13 @@ impl Fixed {
         for (at, span) in self.spans().iter().enumerate() {
             bytes[96 + 8 * at..104 + 8 * at].copy_from_slice(&span.to_bytes());
         }
-        bytes[176..180].copy_from_slice(&self.sites.look.to_le_bytes());
+        bytes[192..196].copy_from_slice(&self.sites.look.to_le_bytes());
         let sum = checksum(checksum(SEED, &bytes[START..]), rest);
         bytes[24..START].copy_from_slice(&sum.to_le_bytes());
         Some(bytes)
     }
 
-    fn spans(&self) -> [Span; 10] {
+    fn spans(&self) -> [Span; 12] {
         [
             self.program,
             self.build_id,
@@ -199,6 +204,8 @@ impl Fixed {
             self.objects,
             self.settled,
             self.provided,
+            self.folders,
+            self.entries,
         ]
     }
 
@@ -206,7 +213,7 @@ impl Fixed {
         let span = |number: usize| Span::at(bytes, 96 + 8 * number);
         Self {
             flags: u32_at(bytes, 32),
-            sites: Sites { open: u32_at(bytes, 36), look: u32_at(bytes, 176) },
+            sites: Sites { open: u32_at(bytes, 36), look: u32_at(bytes, 192) },
             expiry: u64_at(bytes, 40),
             stamp: Stamp::at(bytes, 48),
             program: span(0),
@@ -219,6 +226,8 @@ impl Fixed {
             objects: span(7),
             settled: span(8),
             provided: span(9),
+            folders: span(10),
+            entries: span(11),
         }
     }
 }

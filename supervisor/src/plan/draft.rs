@@ -14,6 +14,7 @@ use sonde_interp::site::Sites;
 
 use super::closure::{Answer, Closure, Need};
 use super::conditions::Conditions;
+use super::contents::Contents;
 use super::seeds::Seeds;
 use super::shelf::path_of;
 use crate::index::Choice;
@@ -125,6 +126,8 @@ pub(crate) struct Draft {
     /// Digests, see [`Plan::settled`] and [`Plan::provided`].
     pub(crate) settled: BTreeSet<u64>,
     pub(crate) provided: BTreeSet<u64>,
+    /// What lies in the folders that are searched.
+    pub(crate) contents: Contents,
     pub(crate) body: Body,
 }
 
@@ -145,6 +148,7 @@ impl Draft {
             objects: plan.objects().map(object).collect::<Option<_>>()?,
             settled: plan.settled().collect(),
             provided: plan.provided().collect(),
+            contents: Contents::of_plan(plan),
             body: Body::read(plan.body())?,
         })
     }
@@ -176,6 +180,8 @@ impl Draft {
             objects: rest.objects(&self.objects)?,
             settled: rest.digests(&self.settled)?,
             provided: rest.digests(&self.provided)?,
+            folders: rest.digests(&self.contents.folders)?,
+            entries: rest.digests(&self.contents.entries)?,
         };
         let start = fixed.to_bytes(&rest.0, &body)?;
         Some([start.as_slice(), &rest.0, &body].concat())
@@ -264,6 +270,7 @@ pub(crate) mod tests {
             objects: [choice.object.clone()].into(),
             settled: BTreeSet::new(),
             provided: BTreeSet::new(),
+            contents: Contents { folders: [1, 2].into(), entries: [3].into() },
             body: Body::new(Path::new("/opt/p"), &[0xab], 7, Path::new("/g/lib/ld.so"), &closure),
         };
         draft.settle("libz.so.1", &choice.file);

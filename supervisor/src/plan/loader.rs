@@ -91,8 +91,7 @@ impl Loader {
             let loader = bytes.as_ref();
             let image = loader.get(..HEAD).and_then(|head| Image::parse(head).ok());
             let Some(image) = image else { return Sites::default() };
-            let look = if self.looks_at_cache { site_of(&image, loader, site::find_look) } else { None };
-            let open = site_of(&image, loader, site::find_open);
+            let [open, look] = [site::find_open, site::find_look].map(|find| site_of(&image, loader, find));
             Sites { open: open.unwrap_or_default(), look: look.unwrap_or_default() }
         })
     }

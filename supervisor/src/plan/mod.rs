@@ -3,6 +3,7 @@
 pub(crate) mod cache;
 pub(crate) mod closure;
 pub(crate) mod conditions;
+pub(crate) mod contents;
 pub(crate) mod draft;
 pub(crate) mod drivers;
 pub(crate) mod folder;

@@ -23,6 +23,7 @@ use super::witness::lock;
 use crate::index::Choice;
 use crate::plan::closure::{Answer, Closure};
 use crate::plan::conditions::{self, Conditions};
+use crate::plan::contents::Contents;
 use crate::plan::draft::{Body, Draft};
 use crate::plan::reach::reach;
 use crate::plan::roots;
@@ -184,6 +185,7 @@ impl Plans {
             objects: BTreeSet::new(),
             settled: BTreeSet::new(),
             provided: BTreeSet::new(),
+            contents: Contents::default(),
             body,
         };
         let known = Known { key, state: State::Draft(Box::new(draft)), is_new: true, turn: Some(turn) };
@@ -271,7 +273,8 @@ fn complete(tree: &Tree, program: &Path, draft: &mut Draft) -> Result<(), String
     let glibc = body.libraries.iter().filter(|need| need.answer == Answer::Glibc);
     let folder = body.loader.parent().unwrap_or(Path::new("/"));
     let members: Vec<_> = glibc.map(|need| (need.soname.clone(), folder.join(&need.soname))).collect();
-    let reached = reach(&tree.files, chosen.iter().map(|(_, choice)| choice.file.clone()));
+    let mut reached = reach(&tree.files, chosen.iter().map(|(_, choice)| choice.file.clone()));
+    reached.folders.insert(folder.to_owned());
     let absent = body.absent.clone();
 
     draft.objects = chosen.iter().map(|(_, choice)| choice.object.clone()).collect();
@@ -279,7 +282,7 @@ fn complete(tree: &Tree, program: &Path, draft: &mut Draft) -> Result<(), String
     for (soname, choice) in &chosen {
         draft.settle(soname, &choice.file);
     }
-    for (soname, path) in members.iter().map(|(soname, path)| (soname, path)).chain(&reached) {
+    for (soname, path) in members.iter().map(|(soname, path)| (soname, path)).chain(&reached.found) {
         draft.settle(soname, path);
         // Where no search finds it, the served cache has the index's choice.
         if let Some(choice) = tree.index().choose(soname) {
@@ -288,6 +291,8 @@ fn complete(tree: &Tree, program: &Path, draft: &mut Draft) -> Result<(), String
     }
     draft.settled.extend(absent.iter().map(|soname| digest(soname.as_bytes())));
     protect(tree, program, draft)?;
+    // Nothing of this is collected as garbage while the roots are there.
+    draft.contents = Contents::of(&tree.files, &reached.folders);
     let cache = tree.provisions.keep_cache(program, &draft.body.loader, draft.body.seeds.as_ref());
     draft.served_cache = Some(cache.map_err(|error| format!("the served cache cannot be kept: {error}"))?);
     Ok(())
