@@ -1,10 +1,11 @@
-//! What holds of every policy, whatever it says: more denies never permit more, the order of rules and files means
-//! nothing, knowing less never permits more, and a refusal always names a line that is there.
+//! What holds of every policy, whatever it says: more denies never permit more, the most specific deny always holds, files
+//! permit together what each of them permits and no less, the order of rules and files means nothing, knowing less never
+//! permits more, and a refusal always names a line that is there.
 #![allow(clippy::unwrap_used)] // a test that panics has failed, which is what is wanted
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use sonde_policy::{Circumstances, Decision, Package, Policy, Program, Request, Source};
+use sonde_policy::{Circumstances, Decision, Engine, Package, Policy, Program, Request, Source, Stated};
 
 /// Few names, so that rules and questions meet.
 const ATTRIBUTES: [&str; 4] = ["zlib", "openssl_1_1", "cudaPackages.cudart", ""];
@@ -83,10 +84,28 @@ fn text() -> impl Strategy<Value = Text> {
                 "path = '/opt/*'\nbuild-id = 'ab'\n",
             ][..],
         ),
-        select(&["", "default = 'allow'\n", "default = 'deny'\n", "dlopen = 'provide'\n"][..]),
+        select(
+            &[
+                "",
+                "default = 'allow'\n",
+                "default = 'deny'\n",
+                "dlopen = 'provide'\n",
+                "limits.candidates = 3\nlimits.offline = false\n",
+            ][..],
+        ),
     );
-    let settings =
-        select(&["", "dlopen = 'deny'\n", "dlopen = 'realised-only'\n", "limits.offline = true\n"][..]);
+    let settings = select(
+        &[
+            "",
+            "dlopen = 'deny'\n",
+            "dlopen = 'realised-only'\n",
+            "limits.offline = true\n",
+            "limits.candidates = 2\nlimits.download-total = '1 GB'\nengines = ['ptrace']\n",
+            "limits.candidates = 4\nlimits.download-per-start = '1 MB'\nfallback.build = false\n",
+            "store.caches = ['https://a']\nstore.keys = ['a-1:x']\nfallback.build = true\n",
+            "store.caches = ['https://b', 'https://a/']\nstore.keys = []\nengines = ['seccomp', 'ptrace']\n",
+        ][..],
+    );
     let sections = proptest::collection::vec(section, 3);
     let pieces = proptest::collection::vec(piece(), 0..6);
     (select(&["allow", "deny"][..]), settings, sections, pieces)
@@ -110,9 +129,11 @@ impl Text {
     }
 
     fn policy(&self) -> Policy {
-        Policy::parse("p.toml", &self.toml())
-            .unwrap_or_else(|errors| panic!("{}\n{}", errors[0], self.toml()))
-            .0
+        self.policy_of("p.toml")
+    }
+
+    fn policy_of(&self, name: &str) -> Policy {
+        Policy::parse(name, &self.toml()).unwrap_or_else(|errors| panic!("{}\n{}", errors[0], self.toml())).0
     }
 }
 
@@ -177,6 +198,25 @@ impl Question {
     }
 }
 
+/// What a machine's files say once, and not for each program.
+fn machine(policy: &Policy) -> Vec<bool> {
+    let caches = ["https://a", "https://b/", "https://c"].map(|url| policy.decide_cache(url));
+    let keys = ["a-1:x", "b-1:y"].map(|key| policy.decide_key(key));
+    let engines = [Engine::Seccomp, Engine::Ptrace].map(|engine| policy.decide_engine(engine));
+    let all = caches.into_iter().chain(keys).chain(engines).chain([policy.decide_build()]);
+    all.map(|decision| decision == Decision::Provide).collect()
+}
+
+/// How much a program may fetch, each number the stricter the smaller it is.
+fn limits(policy: &Policy, program: &Program<'_>) -> [u64; 4] {
+    let limits = policy.limits(program);
+    let number = |stated: &Option<Stated<u64>>| stated.as_ref().map_or(u64::MAX, |one| one.value);
+    let online = limits.offline.as_ref().is_none_or(|offline| !offline.value);
+    let [start, total, candidates] =
+        [&limits.download_per_start, &limits.download_total, &limits.candidates].map(number);
+    [start, total, candidates, u64::from(online)]
+}
+
 /// Nothing that one refuses the other permits, except what host-only leaves to the host.
 fn at_most(narrow: [bool; 4], wide: [bool; 4]) -> bool {
     narrow.iter().zip(wide).all(|(narrow, wide)| *narrow <= wide)
@@ -222,9 +262,46 @@ proptest! {
         let forth = one.clone().narrowed_by(two.clone()).narrowed_by(three.clone());
         let back = three.clone().narrowed_by(two.clone().narrowed_by(one.clone()));
         prop_assert_eq!(question.decisions(&forth), question.decisions(&back));
-        for file in [one, two, three] {
-            prop_assert!(at_most(question.decisions(&forth), question.decisions(&file)));
+        // And all that everybody permits is permitted.
+        let each = [&one, &two, &three].map(|file| question.decisions(file));
+        prop_assert_eq!(question.decisions(&forth), [0, 1, 2, 3].map(|at| each.iter().all(|file| file[at])));
+        let each = [&one, &two, &three].map(machine);
+        let all = (0..each[0].len()).map(|at| each.iter().all(|file| file[at])).collect::<Vec<_>>();
+        prop_assert_eq!((machine(&forth), machine(&back)), (all.clone(), all));
+        let each = [&one, &two, &three].map(|file| limits(file, &question.program()));
+        let least = [0, 1, 2, 3].map(|at| each.iter().map(|file| file[at]).min().unwrap());
+        prop_assert_eq!(limits(&forth, &question.program()), least);
+        prop_assert_eq!(limits(&back, &question.program()), least);
+    }
+
+    #[test]
+    fn joining_with_itself_or_with_nothing_changes_nothing_and_with_what_is_broken_permits_nothing(
+        text in text(),
+        question in question(),
+    ) {
+        let policy = text.policy();
+        for same in [policy.clone().narrowed_by(policy.clone()), policy.clone().narrowed_by(Policy::allow_all())] {
+            prop_assert_eq!(question.decisions(&same), question.decisions(&policy));
+            prop_assert_eq!(machine(&same), machine(&policy));
+            prop_assert_eq!(same.limits(&question.program()), policy.limits(&question.program()));
         }
+        let broken = policy.narrowed_by(Policy::broken("p.toml: no TOML"));
+        prop_assert_eq!(question.decisions(&broken), [false; 4]);
+        prop_assert!(!machine(&broken).contains(&true));
+        prop_assert!(broken.limits(&question.program()).offline.is_some_and(|offline| offline.value));
+    }
+
+    #[test]
+    fn the_most_specific_deny_holds_whatever_else_is_said(text in text(), question in question()) {
+        let denies = "rule = 'deny'\nattribute = '*'\nexcept = 'nothing'\n";
+        let toml = format!("{}[[program]]\nbuild-id = 'ab'\n[[program.package]]\n{denies}", text.toml());
+        let policy = Policy::parse("p.toml", &toml).unwrap().0;
+        let asked = Question { build_id: Some(&[0xab]), ..question };
+        let decisions = asked.decisions(&policy);
+        prop_assert_eq!(&decisions[..2], [false; 2], "{}", toml);
+        // For whoever is not known it counts too: it forbids.
+        let unknown = Question { build_id: None, ..asked };
+        prop_assert_eq!(&unknown.decisions(&policy)[..2], [false; 2], "{}", toml);
     }
 
     #[test]
@@ -239,6 +316,19 @@ proptest! {
         ];
         for less in less {
             prop_assert!(at_most(less.decisions(&policy), question.decisions(&policy)), "{less:?}\n{}", text.toml());
+        }
+    }
+
+    #[test]
+    fn an_explanation_of_several_files_agrees_and_names_one_that_refuses(texts in [text(), text()], question in question()) {
+        let (request, circumstances) = (question.request(), question.circumstances());
+        let files = [texts[0].policy_of("one.toml"), texts[1].policy_of("two.toml")];
+        let both = files[0].clone().narrowed_by(files[1].clone());
+        let explained = both.explain(&request, &circumstances);
+        prop_assert_eq!(&explained.decision, &both.decide_with(&request, &circumstances));
+        if let Decision::Refuse { rule } = &explained.decision {
+            let named = if rule.starts_with("one.toml:") { &files[0] } else { &files[1] };
+            prop_assert_eq!(&named.decide_with(&request, &circumstances), &explained.decision);
         }
     }
 
