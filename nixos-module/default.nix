@@ -30,9 +30,10 @@ let
   settings = lib.recursiveUpdate {
     # By their place in the store: a container or a chroot may have no /run/current-system.
     libraries = {
-      paths = [ "${seeds}${folder}/lib" ] ++ cfg.driverPaths;
+      paths = [ "${seeds}${folder}/lib" ];
       inherit (cfg) loader;
     };
+    drivers.folders = [ "/run/opengl-driver/lib" ] ++ cfg.driverPaths;
     engine.kind = cfg.engine;
     store.offline = cfg.offline;
   } cfg.settings;
@@ -91,11 +92,15 @@ in
     engine = lib.mkOption {
       type = lib.types.enum [
         "auto"
+        "inline"
         "seccomp"
         "ptrace"
       ];
       default = "auto";
-      description = "What makes a program's loader stop at its opens. `auto` takes seccomp, and ptrace where that cannot be had.";
+      description = ''
+        What makes a program's loader ask for libraries. `auto` takes what works best here; another is taken alone, but
+        for `inline`, which the others stand in for where it cannot be had.
+      '';
     };
 
     offline = lib.mkOption {
@@ -108,7 +113,10 @@ in
       type = lib.types.listOf lib.types.path;
       default = [ ];
       example = [ "/usr/lib/wsl/lib" ];
-      description = "Further folders with drivers of the host. {file}`/run/opengl-driver/lib` is always looked at.";
+      description = ''
+        Further folders with drivers of the host, which are looked at after {file}`/run/opengl-driver/lib`: programs get
+        drivers from there and from no package, and libraries that no package has.
+      '';
     };
   };
 

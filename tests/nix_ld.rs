@@ -40,7 +40,7 @@ fn found(root: &RootBuilder, library: &str) -> String {
 }
 
 /// The root with a configuration of the machine's.
-fn configured(root: RootBuilder, name: &str, files: &[(&str, &str)]) -> RootBuilder {
+pub(super) fn configured(root: RootBuilder, name: &str, files: &[(&str, &str)]) -> RootBuilder {
     let folder = fixture().guests().join("configuration").join(name);
     fs::create_dir_all(&folder).unwrap();
     for (file, text) in files {

@@ -156,12 +156,14 @@ fn options_become_the_configuration() {
     let config: toml::Table = file("configured", "sonde/config.toml").parse().unwrap();
     let expected = format!(
         "[engine]\nkind = 'ptrace'\n[store]\noffline = true\nmax-download-size = '500 MiB'\n[libraries]\n\
-         loader = '{LOADER}'\npaths = ['{SEEDS}', '/usr/lib/wsl/lib']"
+         loader = '{LOADER}'\npaths = ['{SEEDS}']\n[drivers]\n\
+         folders = ['/run/opengl-driver/lib', '/usr/lib/wsl/lib']"
     );
     assert_eq!(config, expected.parse::<toml::Table>().unwrap());
     let config: toml::Table = file("enabled", "sonde/config.toml").parse().unwrap();
     assert_eq!(config["engine"]["kind"].as_str(), Some("auto"));
     assert_eq!(config["store"]["offline"].as_bool(), Some(false));
+    assert_eq!(config["drivers"]["folders"], toml::Value::from(vec!["/run/opengl-driver/lib"]));
 }
 
 #[test]

@@ -135,6 +135,24 @@ fn the_policy_of_the_configuration_is_believed() {
 }
 
 #[test]
+fn drivers_come_from_the_folders_of_the_option() {
+    for who in EVERYBODY {
+        let (machine, root) = machine("drivers", who);
+        let folder = machine.path().join("drivers");
+        fs::create_dir(&folder).unwrap();
+        fixture().library(&folder.join("libcuda.so.1"), "libcuda.so.1");
+        let root = root.bind(folder, "/usr/lib/wsl/lib");
+        for (start, root) in starts(&root, who) {
+            let load = run(root.command(fixture().guest("load")).args(["here", "libcuda.so.1"]));
+            assert!(
+                load.stdout.contains(": map /usr/lib/wsl/lib/libcuda.so.1 "),
+                "{start} as {who:?}: {load}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_units_keep_an_index_for_everybody() {
     let (machine, root) = machine("enabled", Who::Root);
     let cache = machine.path().join("cache");

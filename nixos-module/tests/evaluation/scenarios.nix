@@ -99,6 +99,7 @@ in
       limits.offline = true;
     };
   };
+  drivers = enabled { driverPaths = [ "/usr/lib/wsl/lib" ]; };
   index_of_a_file = enabled { index.source = "/nix/store/00000000000000000000000000000000-index/files"; };
   index_of_an_address = enabled {
     index.source = "https://example.org/index";

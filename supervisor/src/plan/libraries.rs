@@ -30,15 +30,15 @@ pub(crate) struct Libraries {
     loader: PathBuf,
 }
 
-/// What is wrong with a configuration.
+/// What is wrong with a section of `config.toml` that names folders.
 #[derive(Debug, Error)]
 pub(crate) enum LibrariesError {
     #[error("reading {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{}: {reason}", path.display())]
     Syntax { path: PathBuf, reason: String },
-    #[error("{}: `{}` in [libraries] must be an absolute path", path.display(), value.display())]
-    Relative { path: PathBuf, value: PathBuf },
+    #[error("{}: `{}` in [{section}] must be an absolute path", path.display(), value.display())]
+    Relative { path: PathBuf, section: &'static str, value: PathBuf },
 }
 
 #[derive(Deserialize)]
@@ -84,7 +84,8 @@ impl Libraries {
         let Section { paths, loader } = toml::from_str::<File>(text).map_err(syntax)?.libraries;
         let mut named = paths.iter().flatten().chain(&loader);
         if let Some(value) = named.find(|value| !value.is_absolute()) {
-            return Err(LibrariesError::Relative { path: path.to_owned(), value: value.clone() });
+            let (path, value) = (path.to_owned(), value.clone());
+            return Err(LibrariesError::Relative { path, section: "libraries", value });
         }
         self.paths = paths.unwrap_or_else(|| std::mem::take(&mut self.paths));
         self.loader = loader.unwrap_or_else(|| std::mem::take(&mut self.loader));
