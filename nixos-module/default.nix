@@ -181,7 +181,16 @@ in
       # Whoever ends it, ends the supervision of programs that run.
       restartIfChanged = false;
       stopIfChanged = false;
-      serviceConfig.ExecStart = "${package}/bin/sonde supervise";
+      serviceConfig = {
+        ExecStart = "${package}/bin/sonde supervise";
+        # Its trees are held by systemd, and taken up again when it has been restarted, by whomever.
+        FileDescriptorStoreMax = 4096;
+        NotifyAccess = "main";
+        Restart = "on-failure";
+        RestartForceExitStatus = "SIGHUP SIGINT SIGPIPE SIGTERM";
+        # A worker that is killed for want of memory has a successor.
+        OOMPolicy = "continue";
+      };
     };
 
     systemd.user.services.sonde-gc = {

@@ -210,6 +210,18 @@ fn what_is_kept_of_programs_that_are_not_run_is_removed_every_week() {
 }
 
 #[test]
+fn the_supervisor_is_started_again_and_systemd_holds_its_trees() {
+    let unit = &scenario("enabled")["user"]["service"]["sonde"];
+    let service = &unit["serviceConfig"];
+    assert!(service["FileDescriptorStoreMax"].as_u64() >= Some(1000), "{service}");
+    assert_eq!((&service["NotifyAccess"], &service["OOMPolicy"]), (&json!("main"), &json!("continue")));
+    // Left by itself it has nothing to do; `always` would start it in vain.
+    assert_eq!(service["Restart"], "on-failure");
+    assert!(service["RestartForceExitStatus"].as_str().unwrap().contains("SIGTERM"), "{service}");
+    assert_eq!((&unit["restartIfChanged"], &unit["stopIfChanged"]), (&json!(false), &json!(false)));
+}
+
+#[test]
 fn systemd_takes_the_units() {
     let verifies = Command::new("systemd-analyze").arg("--version").output();
     if verifies.is_err() {
