@@ -18,21 +18,28 @@ const ENDS: [&str; 2] = ["exit", "0"];
 
 /// A machine with this configuration. The folder must outlive the runs.
 fn machine(scenario: &str, who: Who) -> (tempfile::TempDir, RootBuilder) {
-    let system = fixture().world.system_path().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let at = |path: &str| folder.path().join(path);
-    for path in ["etc", "store", "libraries", "state"] {
-        fs::create_dir(at(path)).unwrap();
-    }
-    let mut root = RootBuilder::new(&fixture().world)
-        .state(at("state"))
+    let state = folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let root = RootBuilder::new(&fixture().world)
+        .state(state)
         .user(who == Who::Alice)
         .shim(fixture().shim())
         .sonde(fixture().sonde())
         .interp(fixture().shim())
-        .bind(fixture().guests(), "/guests")
-        .bind(at("libraries"), nixos_module::SEEDS)
-        .bind(at("etc"), "/etc/sonde");
+        .bind(fixture().guests(), "/guests");
+    let root = set_up(scenario, &folder, root);
+    (folder, root)
+}
+
+/// A root with the files of this configuration.
+fn set_up(scenario: &str, folder: &tempfile::TempDir, mut root: RootBuilder) -> RootBuilder {
+    let system = fixture().world.system_path().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    for path in ["etc", "store", "libraries"] {
+        fs::create_dir(at(path)).unwrap();
+    }
+    root = root.bind(at("libraries"), nixos_module::SEEDS).bind(at("etc"), "/etc/sonde");
     fixture().library(&at("libraries").join(SONAME), SONAME);
     let loader = format!("{system}/lib/ld-linux-x86-64.so.2");
     symlink(&loader, at("libraries/ld.so")).unwrap();
@@ -46,7 +53,7 @@ fn machine(scenario: &str, who: Who) -> (tempfile::TempDir, RootBuilder) {
         symlink(&place, at("etc").join(name)).unwrap();
         root = root.bind(at("store").join(name), place);
     }
-    (folder, root)
+    root
 }
 
 /// What starts programs, and which environment they then have.
@@ -149,6 +156,57 @@ fn drivers_come_from_the_folders_of_the_option() {
                 "{start} as {who:?}: {load}"
             );
         }
+    }
+}
+
+/// What is there after a life with Sonde and the commands by which it is ended. Prints what was written outside of the
+/// store, what Nix is kept from collecting, and what then is still in the store.
+const LIFE: &str = "
+    wait_for() { n=0; until eval \"$1\"; do sleep 0.05; n=$((n+1)); [ $n -lt 400 ] || { echo \"never: $1\"; exit 99; }; done; }
+    roots() { nix-store --gc --print-roots 2>/dev/null | grep -c /sonde/roots/; }
+    written() { find / -path /proc -prune -o -path /sys -prune -o -path /dev -prune -o -path /nix -prune -o -path /guests -prune \
+        -o -path '*/.cache/nix' -prune -o -newer /tmp/start -not -type d -print 2>/dev/null | sort; }
+    curl=/opt/programs/curl/usr/bin/curl
+    touch /tmp/start
+    export SONDE_LOG=info
+    $curl --version > /dev/null && sonde trace $curl --version > /dev/null 2>&1 && sonde run -- $curl --version > /dev/null
+    sonde plan $curl > /dev/null; sonde find libz.so.1 > /dev/null; sonde prefetch /opt/programs/hello/usr/bin/hello
+    wait_for 'ls ~/.cache/sonde/plans/*.plan > /dev/null 2>&1'
+    sleep 1
+    echo \"before: $(roots)\"
+    sonde plans gc --all > /dev/null; sonde store gc > /dev/null
+    echo \"after: $(roots)\"
+    written
+    rm -r ~/.cache/sonde ~/.local/state/sonde
+    echo rest:; written
+    wait_for 'nix-store --gc > /dev/null 2>&1; ! ls -d /nix/store/*-curl-7* 2>/dev/null'
+    echo collected";
+
+#[test]
+fn going_leaves_nothing_but_caches_and_roots_that_the_commands_remove() {
+    for who in EVERYBODY {
+        let folder = tempfile::tempdir().unwrap();
+        let (_state, root) = fixture().cold(who);
+        let root = fixture().with_trees(set_up("enabled", &folder, root));
+        let outcome = run(root.command("/bin/sh").args(["-c", LIFE]));
+        let (before, rest) = outcome.stdout.split_once("\nafter: ").unwrap_or_else(|| panic!("{outcome}"));
+        let count: u32 = before.trim_start_matches("before: ").trim().parse().unwrap();
+        assert!(count > 0, "nothing was kept: {outcome}");
+        let (after, rest) = rest.split_once('\n').unwrap();
+        let (written, rest) = rest.split_once("rest:\n").unwrap();
+        assert_eq!(after, "0", "{who:?}: {outcome}");
+        let home = if who == Who::Root { "/root" } else { "/home/alice" };
+        let caches = ["index", "symbols"].map(|name| format!("{home}/.cache/sonde/{name}/"));
+        let state = format!("{home}/.local/state/sonde/");
+        // The session's, and gone with it.
+        let is_door = |path: &str| path.starts_with("/run/user/") && path.contains("/sonde/");
+        for path in written.lines() {
+            let is_cache = caches.iter().any(|folder| path.starts_with(folder));
+            assert!(is_cache || path.starts_with(&state) || is_door(path), "{who:?} left {path}: {outcome}");
+            assert!(!path.contains("/roots/"), "{outcome}");
+        }
+        let rest: Vec<&str> = rest.lines().filter(|path| !is_door(path)).collect();
+        assert_eq!(rest, ["collected"], "{who:?}: {outcome}");
     }
 }
 
