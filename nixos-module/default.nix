@@ -15,6 +15,7 @@ let
 
   # Where nix-ld has its own, so that what knows that place finds them.
   folder = "/share/nix-ld";
+  installed = "/run/current-system/sw${folder}/lib";
   linkToLoader = pkgs.runCommand "sonde-loader" { } ''
     mkdir -p $out/lib
     ln -s ${cfg.loader} $out/lib/ld.so
@@ -28,9 +29,13 @@ let
   };
 
   settings = lib.recursiveUpdate {
-    # By their place in the store: a container or a chroot may have no /run/current-system.
     libraries = {
-      paths = [ "${seeds}${folder}/lib" ];
+      # As the session's variable has it, and by its place in the store: a container or a chroot may have no
+      # /run/current-system.
+      paths = [
+        installed
+        "${seeds}${folder}/lib"
+      ];
       inherit (cfg) loader;
     };
     drivers.folders = [ "/run/opengl-driver/lib" ] ++ cfg.driverPaths;
@@ -159,6 +164,11 @@ in
       seeds
     ];
     environment.pathsToLink = [ folder ];
+    # Nothing here needs them, but what was written for nix-ld may read them: `LD_LIBRARY_PATH=$NIX_LD_LIBRARY_PATH`.
+    environment.sessionVariables = {
+      NIX_LD = lib.mkDefault "${installed}/ld.so";
+      NIX_LD_LIBRARY_PATH = lib.mkDefault installed;
+    };
 
     environment.etc."sonde/config.toml".source = files.config settings;
     environment.etc."sonde/policy.toml" = lib.mkIf (cfg.policy != { }) { source = files.policy cfg.policy; };

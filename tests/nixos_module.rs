@@ -25,6 +25,8 @@ pub(super) const LOADER: &str =
 /// Where the stand-in puts the libraries of the option.
 pub(super) const SEEDS: &str =
     "/nix/store/00000000000000000000000000000000-sonde-libraries-0/share/nix-ld/lib";
+/// Where the system links to them.
+pub(super) const INSTALLED: &str = "/run/current-system/sw/share/nix-ld/lib";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -126,6 +128,15 @@ fn command_and_libraries_are_installed_when_it_is_enabled() {
 }
 
 #[test]
+fn the_session_has_nix_lds_variables_unless_they_are_set_otherwise() {
+    let loader = format!("{INSTALLED}/ld.so");
+    let variables = json!({"NIX_LD": loader, "NIX_LD_LIBRARY_PATH": INSTALLED});
+    assert_eq!(scenario("enabled")["variables"], variables);
+    assert_eq!(scenario("own_variable")["variables"]["NIX_LD_LIBRARY_PATH"], "/own");
+    assert_eq!(scenario("disabled")["variables"], json!({}));
+}
+
+#[test]
 fn the_libraries_are_those_of_nix_ld_and_what_is_added() {
     // nixos/modules/programs/nix-ld.nix, nixpkgs.
     let of_nix_ld =
@@ -156,7 +167,7 @@ fn options_become_the_configuration() {
     let config: toml::Table = file("configured", "sonde/config.toml").parse().unwrap();
     let expected = format!(
         "[engine]\nkind = 'ptrace'\n[store]\noffline = true\nmax-download-size = '500 MiB'\n[libraries]\n\
-         loader = '{LOADER}'\npaths = ['{SEEDS}']\n[drivers]\n\
+         loader = '{LOADER}'\npaths = ['{INSTALLED}', '{SEEDS}']\n[drivers]\n\
          folders = ['/run/opengl-driver/lib', '/usr/lib/wsl/lib']"
     );
     assert_eq!(config, expected.parse::<toml::Table>().unwrap());

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use sonde_world::RootBuilder;
 
@@ -36,10 +37,14 @@ fn machine(scenario: &str, who: Who) -> (tempfile::TempDir, RootBuilder) {
 fn set_up(scenario: &str, folder: &tempfile::TempDir, mut root: RootBuilder) -> RootBuilder {
     let system = fixture().world.system_path().unwrap();
     let at = |path: &str| folder.path().join(path);
-    for path in ["etc", "store", "libraries"] {
+    for path in ["etc", "store", "libraries", "share"] {
         fs::create_dir(at(path)).unwrap();
     }
-    root = root.bind(at("libraries"), nixos_module::SEEDS).bind(at("etc"), "/etc/sonde");
+    symlink(nixos_module::SEEDS, at("share/lib")).unwrap();
+    root = root
+        .bind(at("libraries"), nixos_module::SEEDS)
+        .bind(at("share"), Path::new(nixos_module::INSTALLED).parent().unwrap())
+        .bind(at("etc"), "/etc/sonde");
     fixture().library(&at("libraries").join(SONAME), SONAME);
     let loader = format!("{system}/lib/ld-linux-x86-64.so.2");
     symlink(&loader, at("libraries/ld.so")).unwrap();
@@ -59,6 +64,9 @@ fn set_up(scenario: &str, folder: &tempfile::TempDir, mut root: RootBuilder) -> 
 /// What starts programs, and which environment they then have.
 fn starts(root: &RootBuilder, who: Who) -> Vec<(&'static str, RootBuilder)> {
     let bare = || root.clone().env_clear();
+    let variables = nixos_module::scenario("enabled")["variables"].as_object().unwrap();
+    let session =
+        variables.iter().fold(root.clone(), |root, (name, value)| root.env(name, value.as_str().unwrap()));
     let home = if who == Who::Root { "/root" } else { "/home/alice" };
     let cron =
         bare().env("HOME", home).env("LOGNAME", "alice").env("SHELL", "/bin/sh").env("PATH", "/usr/bin:/bin");
@@ -69,7 +77,13 @@ fn starts(root: &RootBuilder, who: Who) -> Vec<(&'static str, RootBuilder)> {
         .env("INVOCATION_ID", "0123456789abcdef0123456789abcdef")
         .env("JOURNAL_STREAM", "8:1234")
         .env("SYSTEMD_EXEC_PID", "1");
-    vec![("a session", root.clone()), ("env -i", bare()), ("cron", cron), ("systemd", unit)]
+    vec![
+        ("a session", session),
+        ("a session without the variables", root.clone()),
+        ("env -i", bare()),
+        ("cron", cron),
+        ("systemd", unit),
+    ]
 }
 
 #[test]
@@ -90,6 +104,46 @@ fn enable_it_and_run_a_foreign_program_as_a_user() {
             let opens = run(root.command(&load).args(["here", SONAME]));
             let place = format!("map {}/{SONAME}", nixos_module::SEEDS);
             assert!(opens.stdout.contains(&place), "{start} as {who:?}: {opens}");
+        }
+    }
+}
+
+/// What nix-ld's own tests show of it, in the module's root.
+#[test]
+fn what_nix_ld_does_is_done_here() {
+    let hidden = "libonly-in-the-variable.so.1";
+    let needs = fixture().guest_that_needs(hidden);
+    let (load, print) = (fixture().guest("load"), fixture().guest("environment"));
+    for who in EVERYBODY {
+        let (machine, root) = machine("enabled", who);
+        let folder = machine.path().join("own");
+        fs::create_dir(&folder).unwrap();
+        fixture().library(&folder.join(hidden), hidden);
+        let root = root.bind(folder, "/own");
+        for (start, root) in starts(&root, who) {
+            let case = format!("{start} as {who:?}");
+            // What it is linked against, and what it opens; a relative folder is of no use and no harm.
+            let without = run(root.command(&needs).args(ENDS));
+            assert_eq!(without.code(), Some(127), "{case}: {without}");
+            let root = root.env("NIX_LD_LIBRARY_PATH", "/own:POISON");
+            let with = run(root.command(&needs).args(ENDS));
+            assert!(with.succeeded() && with.stderr.is_empty(), "{case}: {with}");
+            let opens = run(root.command(&load).args(["here", hidden, SONAME]));
+            assert!(opens.stdout.contains(&format!("{hidden}: map /own/")), "{case}: {opens}");
+            assert!(opens.stdout.contains(&format!("{SONAME}: map {}/", nixos_module::SEEDS)), "{case}");
+            // The variable of the loader's own is neither made, lost nor changed, here and in a child.
+            for library_path in [None, Some("NEEDLE")] {
+                let root =
+                    library_path.iter().fold(root.clone(), |root, path| root.env("LD_LIBRARY_PATH", path));
+                let outcome = run(root.command(&print).args(["Y=2", &print]));
+                let lines = outcome.stdout.lines();
+                let seen: Vec<&str> =
+                    lines.filter_map(|line| line.strip_prefix("LD_LIBRARY_PATH=")).collect();
+                assert_eq!(seen, library_path.into_iter().collect::<Vec<_>>(), "{case}: {outcome}");
+            }
+            // The shim as a command.
+            let command = run(root.command(LOADER).arg(&needs).args(ENDS));
+            assert!(command.succeeded() && command.stderr.is_empty(), "{case}: {command}");
         }
     }
 }
