@@ -148,6 +148,57 @@ fn what_nix_ld_does_is_done_here() {
     }
 }
 
+/// Environments that say little, or something that is not so: what is run and as whom.
+const ODD: [(&str, &str); 7] = [
+    (
+        "a user whom nobody knows, and nothing said",
+        "setpriv --reuid 61234 --regid 61234 --clear-groups env -i",
+    ),
+    ("the root folder for a home", "setpriv --reuid 61234 --regid 61234 --clear-groups env -i HOME=/"),
+    ("a home that is not there", "env -i HOME=/nonexistent"),
+    ("a home that may not be entered", "setpriv --reuid 1000 --regid 100 --clear-groups env HOME=/root"),
+    (
+        "folders that are no folders",
+        "env -i HOME=/etc/passwd XDG_RUNTIME_DIR=/etc/passwd XDG_CACHE_HOME=/dev/null",
+    ),
+    ("folders of root's", "setpriv --reuid 1000 --regid 100 --clear-groups env XDG_RUNTIME_DIR=/run/user/0"),
+    ("root in a user's session", "env HOME=/home/alice XDG_RUNTIME_DIR=/run/user/1000"),
+];
+
+#[test]
+fn whoever_it_is_and_whatever_the_environment_says() {
+    let program = fixture().guest_that_needs(SONAME);
+    let (_machine, root) = machine("enabled", Who::Root);
+    for (odd, start) in ODD {
+        // By the second start there may be a plan.
+        for _ in 0..2 {
+            let script = format!("{start} {HELLO} && {start} {program} exit 7; echo $?");
+            let outcome = run(root.command("/bin/sh").args(["-c", &script]));
+            assert_eq!((&*outcome.stdout, &*outcome.stderr), ("Hello, world!\n7\n", ""), "{odd}: {outcome}");
+        }
+    }
+    // What root has left in the user's folders is not in the user's way.
+    let user =
+        "setpriv --reuid 1000 --regid 100 --clear-groups env HOME=/home/alice XDG_RUNTIME_DIR=/run/user/1000";
+    let outcome = run(root.command("/bin/sh").args(["-c", &format!("{user} {HELLO}")]));
+    assert_eq!((&*outcome.stdout, &*outcome.stderr), ("Hello, world!\n", ""), "{outcome}");
+}
+
+/// A unit with `DynamicUser=`: it has no home, and what it needs is fetched by Nix's daemon.
+#[test]
+fn a_user_without_a_home_gets_packages_by_the_index_of_the_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_state, root) = fixture().cold(Who::Root);
+    let root = set_up("enabled", &folder, root).with_daemon();
+    let unknown = "setpriv --reuid 61234 --regid 61234 --clear-groups env -i";
+    let script = format!(
+        "sonde index import /index/files --system > /dev/null; chmod 755 /var/cache/sonde /var/cache/sonde/index;
+         {unknown} /opt/programs/curl/usr/bin/curl --version && {unknown} /opt/programs/curl/usr/bin/curl --version"
+    );
+    let outcome = run(root.command("/bin/sh").args(["-c", &script]));
+    assert_eq!(outcome.stdout.matches("libcurl/").count(), 2, "{outcome}");
+}
+
 #[test]
 fn the_environment_is_the_programs_own() {
     let print = fixture().guest("environment");
