@@ -15,6 +15,7 @@ let
 
   # Where nix-ld has its own, so that what knows that place finds them.
   folder = "/share/nix-ld";
+  installed = "/run/current-system/sw${folder}/lib";
   linkToLoader = pkgs.runCommand "sonde-loader" { } ''
     mkdir -p $out/lib
     ln -s ${cfg.loader} $out/lib/ld.so
@@ -28,11 +29,16 @@ let
   };
 
   settings = lib.recursiveUpdate {
-    # By their place in the store: a container or a chroot may have no /run/current-system.
     libraries = {
-      paths = [ "${seeds}${folder}/lib" ] ++ cfg.driverPaths;
+      # As the session's variable has it, and by its place in the store: a container or a chroot may have no
+      # /run/current-system.
+      paths = [
+        installed
+        "${seeds}${folder}/lib"
+      ];
       inherit (cfg) loader;
     };
+    drivers.folders = [ "/run/opengl-driver/lib" ] ++ cfg.driverPaths;
     engine.kind = cfg.engine;
     store.offline = cfg.offline;
   } cfg.settings;
@@ -91,11 +97,15 @@ in
     engine = lib.mkOption {
       type = lib.types.enum [
         "auto"
+        "inline"
         "seccomp"
         "ptrace"
       ];
       default = "auto";
-      description = "What makes a program's loader stop at its opens. `auto` takes seccomp, and ptrace where that cannot be had.";
+      description = ''
+        What makes a program's loader ask for libraries. `auto` takes what works best here; another is taken alone, but
+        for `inline`, which the others stand in for where it cannot be had.
+      '';
     };
 
     offline = lib.mkOption {
@@ -108,7 +118,10 @@ in
       type = lib.types.listOf lib.types.path;
       default = [ ];
       example = [ "/usr/lib/wsl/lib" ];
-      description = "Further folders with drivers of the host. {file}`/run/opengl-driver/lib` is always looked at.";
+      description = ''
+        Further folders with drivers of the host, which are looked at after {file}`/run/opengl-driver/lib`: programs get
+        drivers from there and from no package, and libraries that no package has.
+      '';
     };
   };
 
@@ -151,6 +164,11 @@ in
       seeds
     ];
     environment.pathsToLink = [ folder ];
+    # Nothing here needs them, but what was written for nix-ld may read them: `LD_LIBRARY_PATH=$NIX_LD_LIBRARY_PATH`.
+    environment.sessionVariables = {
+      NIX_LD = lib.mkDefault "${installed}/ld.so";
+      NIX_LD_LIBRARY_PATH = lib.mkDefault installed;
+    };
 
     environment.etc."sonde/config.toml".source = files.config settings;
     environment.etc."sonde/policy.toml" = lib.mkIf (cfg.policy != { }) { source = files.policy cfg.policy; };
@@ -173,7 +191,16 @@ in
       # Whoever ends it, ends the supervision of programs that run.
       restartIfChanged = false;
       stopIfChanged = false;
-      serviceConfig.ExecStart = "${package}/bin/sonde supervise";
+      serviceConfig = {
+        ExecStart = "${package}/bin/sonde supervise";
+        # Its trees are held by systemd, and taken up again when it has been restarted, by whomever.
+        FileDescriptorStoreMax = 4096;
+        NotifyAccess = "main";
+        Restart = "on-failure";
+        RestartForceExitStatus = "SIGHUP SIGINT SIGPIPE SIGTERM";
+        # A worker that is killed for want of memory has a successor.
+        OOMPolicy = "continue";
+      };
     };
 
     systemd.user.services.sonde-gc = {

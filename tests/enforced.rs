@@ -303,7 +303,7 @@ fn the_hosts_drivers_are_kept_back_as_well() {
     let guest = fixture().guest("load");
     let drivers = fixture().guests().join("enforced-drivers/lib");
     fs::create_dir_all(&drivers).unwrap();
-    for name in ["libcuda.so.1", "libenforced-host.so.1"] {
+    for name in ["libcuda.so.1", "libexpat.so.1"] {
         fixture().library(&drivers.join(name), name);
     }
     for who in EVERYBODY {
@@ -321,12 +321,13 @@ fn the_hosts_drivers_are_kept_back_as_well() {
             assert!(outcome.stdout.contains(&format!("{asked}: {GONE}")), "{outcome}");
             assert!(outcome.stderr.contains("policy.toml:3: deny soname"), "{outcome}");
         }
-        // What no list calls a driver is the host's where a rule says so.
-        let name = "libenforced-host.so.1";
-        assert!(ruled.run(&guest, &["here", name]).stdout.contains(GONE));
-        ruled.change(&format!("{HEAD}[[soname]]\nname = 'libenforced-*'\nrule = 'host-only'\n"));
+        // What a package has is the host's where a rule says so.
+        let name = "libexpat.so.1";
+        assert!(ruled.run(&guest, &["here", name]).stdout.contains(": map /nix/store/"));
+        ruled.change(&format!("{HEAD}[[soname]]\nname = 'libexpat.so.*'\nrule = 'host-only'\n"));
         let hosts = ruled.run(&guest, &["here", name]);
         assert!(hosts.stdout.starts_with(&format!("{name}: map /")), "{hosts}");
+        assert!(!hosts.stdout.contains("/nix/store/"), "{hosts}");
     }
 }
 

@@ -40,7 +40,7 @@ fn found(root: &RootBuilder, library: &str) -> String {
 }
 
 /// The root with a configuration of the machine's.
-fn configured(root: RootBuilder, name: &str, files: &[(&str, &str)]) -> RootBuilder {
+pub(super) fn configured(root: RootBuilder, name: &str, files: &[(&str, &str)]) -> RootBuilder {
     let folder = fixture().guests().join("configuration").join(name);
     fs::create_dir_all(&folder).unwrap();
     for (file, text) in files {
@@ -235,6 +235,9 @@ fn without_an_index_there_is_what_the_folders_have() {
     let config = format!("[libraries]\nloader = '{system}/lib/ld-linux-x86-64.so.2'\npaths = ['{folder}']\n");
     let root = configured(root, "no-index", &[("config.toml", &config)]);
     assert_eq!(run(&mut root.command(HELLO)).stdout, "Hello, world!\n");
+    // A variable of a session, in a root that has no such path.
+    let elsewhere = root.clone().env("NIX_LD", "/run/current-system/sw/share/no/ld.so");
+    assert_eq!(run(&mut elsewhere.command(HELLO)).stdout, "Hello, world!\n");
     let outcome = run(root.command(&program).args(ENDS));
     assert!(outcome.succeeded() && outcome.stderr.is_empty(), "{outcome}");
     let outcome = run(root.command(fixture().guest_that_needs("libunseeded.so.1")).args(ENDS));

@@ -25,6 +25,8 @@ pub(super) const LOADER: &str =
 /// Where the stand-in puts the libraries of the option.
 pub(super) const SEEDS: &str =
     "/nix/store/00000000000000000000000000000000-sonde-libraries-0/share/nix-ld/lib";
+/// Where the system links to them.
+pub(super) const INSTALLED: &str = "/run/current-system/sw/share/nix-ld/lib";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -126,6 +128,15 @@ fn command_and_libraries_are_installed_when_it_is_enabled() {
 }
 
 #[test]
+fn the_session_has_nix_lds_variables_unless_they_are_set_otherwise() {
+    let loader = format!("{INSTALLED}/ld.so");
+    let variables = json!({"NIX_LD": loader, "NIX_LD_LIBRARY_PATH": INSTALLED});
+    assert_eq!(scenario("enabled")["variables"], variables);
+    assert_eq!(scenario("own_variable")["variables"]["NIX_LD_LIBRARY_PATH"], "/own");
+    assert_eq!(scenario("disabled")["variables"], json!({}));
+}
+
+#[test]
 fn the_libraries_are_those_of_nix_ld_and_what_is_added() {
     // nixos/modules/programs/nix-ld.nix, nixpkgs.
     let of_nix_ld =
@@ -156,12 +167,14 @@ fn options_become_the_configuration() {
     let config: toml::Table = file("configured", "sonde/config.toml").parse().unwrap();
     let expected = format!(
         "[engine]\nkind = 'ptrace'\n[store]\noffline = true\nmax-download-size = '500 MiB'\n[libraries]\n\
-         loader = '{LOADER}'\npaths = ['{SEEDS}', '/usr/lib/wsl/lib']"
+         loader = '{LOADER}'\npaths = ['{INSTALLED}', '{SEEDS}']\n[drivers]\n\
+         folders = ['/run/opengl-driver/lib', '/usr/lib/wsl/lib']"
     );
     assert_eq!(config, expected.parse::<toml::Table>().unwrap());
     let config: toml::Table = file("enabled", "sonde/config.toml").parse().unwrap();
     assert_eq!(config["engine"]["kind"].as_str(), Some("auto"));
     assert_eq!(config["store"]["offline"].as_bool(), Some(false));
+    assert_eq!(config["drivers"]["folders"], toml::Value::from(vec!["/run/opengl-driver/lib"]));
 }
 
 #[test]
@@ -205,6 +218,18 @@ fn what_is_kept_of_programs_that_are_not_run_is_removed_every_week() {
         assert_eq!(user(name, "timer")["timerConfig"]["OnCalendar"], "weekly");
     }
     assert_eq!(user("no_gc", "timer"), Value::Null);
+}
+
+#[test]
+fn the_supervisor_is_started_again_and_systemd_holds_its_trees() {
+    let unit = &scenario("enabled")["user"]["service"]["sonde"];
+    let service = &unit["serviceConfig"];
+    assert!(service["FileDescriptorStoreMax"].as_u64() >= Some(1000), "{service}");
+    assert_eq!((&service["NotifyAccess"], &service["OOMPolicy"]), (&json!("main"), &json!("continue")));
+    // Left by itself it has nothing to do; `always` would start it in vain.
+    assert_eq!(service["Restart"], "on-failure");
+    assert!(service["RestartForceExitStatus"].as_str().unwrap().contains("SIGTERM"), "{service}");
+    assert_eq!((&unit["restartIfChanged"], &unit["stopIfChanged"]), (&json!(false), &json!(false)));
 }
 
 #[test]

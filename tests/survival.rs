@@ -248,11 +248,84 @@ fn a_service_manager_may_hold_the_door() {
     }
 }
 
+/// A shell beside a service manager, whose commands go to descriptor 4, and a guest that loads what it is told by
+/// descriptor 5.
+fn shell_with_a_manager(root: &RootBuilder, runtime: &str) -> Conversation {
+    let manager = fixture().compile("manager", "manager", &["-static"]);
+    let load = fixture().guest("load");
+    let script = format!(
+        "mkdir -m 700 {runtime} {runtime}/sonde; mkfifo {runtime}/commands {runtime}/names; \
+         {manager} {runtime}/sonde/socket {SONDE} sonde supervise <{runtime}/commands & exec 4>{runtime}/commands; \
+         read start; {load} asked <{runtime}/names 4>&- & exec 5>{runtime}/names; \
+         while read c; do eval \"$c\"; done"
+    );
+    let root = root.clone().env("XDG_RUNTIME_DIR", runtime);
+    let mut shell = Conversation::with(root.command("/bin/sh").args(["-c", &script]));
+    assert_eq!(shell.hear().trim(), "ready");
+    shell.say("start");
+    shell
+}
+
+/// A service manager that holds the keeper's descriptors (`FileDescriptorStoreMax=`) makes up for the keeper's end.
+#[test]
+fn what_a_service_manager_holds_outlives_keeper_and_worker() {
+    for who in EVERYBODY {
+        let (_state, root) = fixture().cold(who);
+        let root = fixture().with_trees(root);
+        let mut shell = shell_with_a_manager(&root, "/tmp/managed");
+        assert!(shell.ask("echo libpng16.so.16 >&5").contains(": map /nix/store/"));
+        // Listener, ledger and record.
+        shell.ask_until("echo held >&4", "3 held");
+        let mut keepers = Supervisors::beside(shell.pid()).keepers;
+        assert_eq!(keepers.len(), 1);
+        let rounds =
+            [("restart", "libsqlite3.so.0", "libexpat.so.1"), ("crash", "libxml2.so.2", "libcurl.so.4")];
+        for (end, idle, library) in rounds {
+            // While nothing waits, and while an open waits for its package.
+            assert_eq!(shell.ask(&format!("echo {end} >&4")).trim(), "started", "{who:?}");
+            let answer = shell.ask(&format!("echo {idle} >&5"));
+            assert!(answer.contains(": map /nix/store/"), "{who:?}, {end}: {answer}");
+            shell.say(&format!("echo {library} >&5; echo {end} >&4"));
+            let (one, other) = (shell.hear(), shell.hear());
+            let answer = if one.trim() == "started" { other } else { one };
+            assert!(answer.contains(": map /nix/store/"), "{who:?}, {end}: {answer}");
+            let now = Supervisors::beside(shell.pid()).keepers;
+            assert!(now.len() == 1 && now != keepers, "{now:?}");
+            keepers = now;
+        }
+        // Others find the same door, and nothing is held that is of no use.
+        assert_eq!(shell.ask("/opt/programs/hello/usr/bin/hello").trim(), "Hello, world!");
+        assert_eq!(Supervisors::beside(shell.pid()).keepers, keepers);
+        shell.ask_until("echo held >&4", "3 held");
+        shell.say("exec 5>&-");
+        shell.ask_until("echo held >&4", "0 held");
+    }
+}
+
+/// A tree that ended while nobody was there leaves nothing behind.
+#[test]
+fn what_is_held_of_a_tree_that_has_ended_is_let_go() {
+    let root = fixture().with_trees(fixture().root(Who::Alice));
+    let mut shell = shell_with_a_manager(&root, "/tmp/managed");
+    assert!(shell.ask("echo libpng16.so.16 >&5").contains(": map /nix/store/"));
+    shell.ask_until("echo held >&4", "3 held");
+    let Supervisors { keepers, workers } = Supervisors::beside(shell.pid());
+    kill(&keepers);
+    kill(&workers);
+    shell.say("exec 5>&-");
+    // The manager lets go of the listener, and the next supervisor of the rest.
+    shell.ask_until("echo held >&4", "2 held");
+    assert_eq!(shell.ask("/opt/programs/hello/usr/bin/hello").trim(), "Hello, world!");
+    shell.ask_until("echo held >&4", "0 held");
+}
+
 #[test]
 fn what_is_passed_and_is_no_door_is_refused() {
     let root = fixture().root(Who::Alice);
-    let cases =
-        [("1", "0</dev/null 3</dev/null", "sonde: "), ("2", "3</dev/null", "sonde: 2 sockets were passed")];
+    let cases = [
+        ("1", "0</dev/null 3</dev/null", "sonde: "),
+        ("2", "3</dev/null 4</dev/null", "sonde: 2 sockets were passed"),
+    ];
     for (count, files, words) in cases {
         let script = format!("export LISTEN_PID=$$ LISTEN_FDS={count}; exec {SONDE} supervise {files}");
         let outcome = run(root.command("/bin/sh").args(["-c", &script]));

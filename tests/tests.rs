@@ -3,6 +3,7 @@
 //! - `programs`: foreign programs that nobody here built run, and do not without Sonde
 //! - `identity`: a program cannot tell that it was not started natively
 //! - `loading`: `dlopen`, from threads, forked children, under signals, by absolute path
+//! - `drivers`: the host's drivers, from the folders that are configured
 //! - `book`: what the pages for users show is what is seen
 //! - `children`: fork, vfork and exec of foreign, Nix-built and missing programs
 //! - `containers`: sandboxes inside of a tree and around one
@@ -44,6 +45,7 @@ mod book;
 mod children;
 mod containers;
 mod doctor;
+mod drivers;
 mod embedded;
 mod ends;
 mod enforced;

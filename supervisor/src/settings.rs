@@ -4,9 +4,10 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Uid, User, geteuid};
 
 /// Indexes that the administrator has installed, looked at after the user's own.
 const SYSTEM_CACHE: &str = "/var/cache/sonde";
@@ -37,7 +38,8 @@ pub(crate) struct Settings {
     pub(crate) state: PathBuf,
     /// The folders that hold indexes, the user's first.
     pub(crate) index_folders: Vec<PathBuf>,
-    /// The folders that hold configuration, the machine's first.
+    /// The folders that hold configuration, the machine's first; the user's is none of them where nobody could have put
+    /// anything there.
     pub(crate) configuration: Vec<PathBuf>,
     /// The `nix-store` command, if there is one.
     pub(crate) nix_store: Option<PathBuf>,
@@ -59,9 +61,10 @@ impl Settings {
             base.unwrap_or_else(|| home.join(default)).join("sonde")
         };
         let cache = folder("XDG_CACHE_HOME", ".cache");
+        let own = Some(folder("XDG_CONFIG_HOME", ".config")).filter(|folder| !is_barred(folder));
         Self {
             index_folders: vec![cache.join("index"), Path::new(SYSTEM_CACHE).join("index")],
-            configuration: vec![SYSTEM_CONFIGURATION.into(), folder("XDG_CONFIG_HOME", ".config")],
+            configuration: std::iter::once(SYSTEM_CONFIGURATION.into()).chain(own).collect(),
             state: folder("XDG_STATE_HOME", ".local/state"),
             nix_store: find_nix_store(),
             offline: variable(OFFLINE).is_some_and(|value| value != "0"),
@@ -87,6 +90,19 @@ pub(crate) fn find_shim() -> Option<PathBuf> {
     let own = env::current_exe().ok()?;
     let folder = own.parent()?;
     [folder.join(SHIM), folder.join("../libexec/sonde").join(SHIM)].into_iter().find(|path| path.is_file())
+}
+
+/// Is the way to a folder barred by somebody else, as `ProtectHome=` of a unit does it, or by what is no folder? What a user
+/// has barred is there and cannot be read, which is another matter.
+fn is_barred(folder: &Path) -> bool {
+    let error = fs::metadata(folder.join("x")).err().map(|error| error.kind());
+    // The longest part that can be looked at is where it ends.
+    let end = || folder.ancestors().find_map(|folder| fs::metadata(folder).ok());
+    match error {
+        Some(io::ErrorKind::NotADirectory) => true,
+        Some(io::ErrorKind::PermissionDenied) => end().is_some_and(|data| data.uid() != geteuid().as_raw()),
+        _ => false,
+    }
 }
 
 fn find_nix_store() -> Option<PathBuf> {

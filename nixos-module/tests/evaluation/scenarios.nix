@@ -30,6 +30,7 @@ let
         builtins.filter isSonde config.environment.systemPackages
       );
       links = config.environment.pathsToLink;
+      variables = config.environment.sessionVariables;
       failed = map (one: one.message) (builtins.filter (one: !one.assertion) config.assertions);
       files = texts config.environment.etc;
       system = {
@@ -99,6 +100,11 @@ in
       limits.offline = true;
     };
   };
+  own_variable = outcome {
+    programs.sonde.enable = true;
+    environment.sessionVariables.NIX_LD_LIBRARY_PATH = "/own";
+  };
+  drivers = enabled { driverPaths = [ "/usr/lib/wsl/lib" ]; };
   index_of_a_file = enabled { index.source = "/nix/store/00000000000000000000000000000000-index/files"; };
   index_of_an_address = enabled {
     index.source = "https://example.org/index";

@@ -301,6 +301,7 @@ let
         environment.ldso32 = option (types.nullOr types.path) null;
         environment.stub-ld.enable = option types.bool true;
         environment.pathsToLink = option (types.listOf types.str) [ ];
+        environment.sessionVariables = option (types.attrsOf types.str) { };
         environment.systemPackages = option (types.listOf types.package) [ ];
         nixpkgs.hostPlatform = option types.str "x86_64-linux";
         services.cron = option types.attrs { };

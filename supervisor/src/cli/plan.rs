@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use super::args::{Format, Plan};
 use super::{complain, exit_code, logging};
 use crate::index::Index;
+use crate::plan::drivers::Drivers;
 use crate::plan::foresight::foresee;
 use crate::plan::preview::{Previewer, Subject};
 use crate::plan::seeds::Seeds;
@@ -76,7 +77,7 @@ pub(super) fn previewer<'a>(
     }
     let (tally, library_path) = (Tally::of(settings), std::env::var("LD_LIBRARY_PATH").ok());
     let seeds = Seeds::of_our_environment(settings, index)?;
-    Ok(Previewer::new(index, &store.files, policy, tally, (library_path, seeds))?)
+    Ok(Previewer::new(index, &store.files, policy, tally, (library_path, seeds, Drivers::load(settings)?))?)
 }
 
 /// What was named.

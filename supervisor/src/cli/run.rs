@@ -15,6 +15,7 @@ use super::supervise::serve_apart;
 use super::{complain, exit_code};
 use crate::guest::launch::{Launch, LaunchError, Manner};
 use crate::serve::Orders;
+use crate::serve::keeper::Beginning;
 use crate::settings::{Settings, find_shim};
 use crate::sys::privilege;
 use crate::sys::scm_rights::Socket;
@@ -65,7 +66,7 @@ fn own_supervisor(orders: Orders, offline: bool) -> io::Result<i32> {
         if let Ok(socket) = Socket::inherited(number) {
             let mut settings = Settings::from_environment();
             settings.offline |= offline;
-            serve_apart(Some(socket), || None, settings, orders);
+            serve_apart(Beginning::with(Some(socket)), || None, settings, orders);
         }
     })?;
     let number = ours.keep_on_exec()?;

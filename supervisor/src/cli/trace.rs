@@ -22,6 +22,7 @@ use super::{complain, exit_code, logging, store_view};
 use crate::guest::launch::{Launch, Manner};
 use crate::guest::remote::Thread;
 use crate::index::Index;
+use crate::plan::drivers::Drivers;
 use crate::report::event::{Reporter, What};
 use crate::report::find::Finding;
 use crate::report::style::Paint;
@@ -101,10 +102,10 @@ fn traced(
         let explainer = (settings.clone(), options.program.orders().unwrap_or_default());
         let teller = thread::Builder::new().name("teller".into()).spawn_scoped(scope, move || {
             let mut explainer = Explainer::new(&explainer.0, &explainer.1);
-            let index = explainer.index.clone();
+            let known = (explainer.index.clone(), explainer.drivers.folders().to_vec());
             let form = form(options, is_terminal);
             let explain = Box::new(move |load: &Load, program: &Path| explainer.explain(load, program));
-            Teller::new(options.filter(), form, output, explain).tell(&events, begin, index)
+            Teller::new(options.filter(), form, output, explain).tell(&events, begin, known)
         })?;
         let status = start(&options.program, launch, shim, settings, &reporter);
         let (code, signal) = match &status {
@@ -196,6 +197,7 @@ fn watch(
 /// Says why a library is this one, in the words of `sonde find --for PROGRAM`.
 struct Explainer {
     index: Option<Arc<Index>>,
+    drivers: Drivers,
     rules: Rules,
     /// By path; none for what cannot be read (any more).
     programs: HashMap<PathBuf, Option<find::Program>>,
@@ -206,7 +208,9 @@ impl Explainer {
     fn new(settings: &Settings, orders: &Orders) -> Self {
         let files = store::files(settings).ok().map(Arc::new);
         let index = files.and_then(|files| Index::open(settings, files).ok()).map(Arc::new);
-        Self { index, rules: Rules::load(settings, &orders.policies), programs: HashMap::new() }
+        // With a mistake there the tree is not served, which is told.
+        let drivers = Drivers::load(settings).unwrap_or_default();
+        Self { index, drivers, rules: Rules::load(settings, &orders.policies), programs: HashMap::new() }
     }
 
     fn explain(&mut self, load: &Load, program: &Path) -> Option<Finding> {

@@ -3,6 +3,7 @@
 use sonde_policy::{Problem, Severity};
 
 use super::finding::Finding;
+use crate::plan::drivers::Drivers;
 use crate::plan::libraries::Libraries;
 use crate::rules::{RulesError, in_force};
 use crate::settings::Settings;
@@ -10,8 +11,8 @@ use crate::settings::Settings;
 /// Reads all of that.
 pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
     let mut findings = policies(settings);
-    if let Err(error) = Libraries::load(settings) {
-        let remedy = "correct the [libraries] section; docs/coming-from-nix-ld.md has its keys. Until then nothing is provided";
+    if let Err(error) = Libraries::load(settings).map(drop).and_then(|()| Drivers::load(settings).map(drop)) {
+        let remedy = "correct the [libraries] or [drivers] section; docs/coming-from-nix-ld.md has their keys. Until then nothing is provided";
         findings.push(Finding::error("configuration.libraries", error.to_string(), remedy));
     }
     findings

@@ -14,7 +14,7 @@ use super::program::Subject;
 use crate::index::fitting::AsItIs;
 use crate::index::{Choice, Index};
 use crate::plan::closure::{Answer, GuestFiles, Need, resolve};
-use crate::plan::drivers;
+use crate::plan::drivers::{Drivers, answer_for};
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::store::files;
@@ -30,8 +30,13 @@ const MOST_NEAR: usize = 3;
 pub(super) fn examine(settings: &Settings, index: &Index, subject: &Subject) -> Vec<Finding> {
     let closure = resolve(&subject.bundle, &GuestFiles(&subject.root), index, &mut AsItIs(index));
     let policy = Rules::load(settings, &[]).policy();
+    // A mistake there is told with the configuration.
+    let drivers = Drivers::load(settings).unwrap_or_default();
+    let is_hosts =
+        |soname: &String| answer_for(index, soname) && drivers.find(std::slice::from_ref(soname)).is_some();
+    let needs = closure.needs.iter().filter(|need| !is_hosts(&need.soname));
     let mut findings: Vec<Finding> =
-        closure.needs.iter().filter_map(|need| missing(index, &policy, subject, need)).collect();
+        needs.filter_map(|need| missing(index, &policy, subject, need, &drivers)).collect();
     findings.insert(0, counted(index, &closure.needs, findings.len()));
     findings.extend(glibc(settings, index, subject));
     findings.extend(subject.bundle.wants.iter().filter_map(|want| noted(index, subject, want)));
@@ -63,7 +68,13 @@ fn counted(index: &Index, needs: &[Need], wrong: usize) -> Finding {
 }
 
 /// What is wrong with one library that it is linked against.
-fn missing(index: &Index, policy: &Arc<Policy>, subject: &Subject, need: &Need) -> Option<Finding> {
+fn missing(
+    index: &Index,
+    policy: &Arc<Policy>,
+    subject: &Subject,
+    need: &Need,
+    drivers: &Drivers,
+) -> Option<Finding> {
     const ID: &str = "program.library";
     let soname = &need.soname;
     let who = need.needed_by.display();
@@ -78,16 +89,11 @@ fn missing(index: &Index, policy: &Arc<Policy>, subject: &Subject, need: &Need) 
                 subject.path.display()
             ),
         )),
-        Answer::Excluded(reason) if index.is_driver(soname) => {
-            if drivers::find(std::slice::from_ref(soname)).is_some() {
-                return None;
-            }
-            Some(Finding::error(
-                ID,
-                format!("{soname}, needed by {who}: {reason}; it is not in {}", drivers::FOLDER),
-                "set `hardware.graphics.enable = true;`, and for NVIDIA `services.xserver.videoDrivers = [ \"nvidia\" ];`",
-            ))
-        }
+        Answer::Excluded(reason) if index.is_driver(soname) => Some(Finding::error(
+            ID,
+            format!("{soname}, needed by {who}: {reason}; it is not in {drivers}"),
+            "set `hardware.graphics.enable = true;`, and for NVIDIA `services.xserver.videoDrivers = [ \"nvidia\" ];`",
+        )),
         Answer::Excluded(reason) => Some(Finding::warning(
             ID,
             format!("{soname}, needed by {who}: {reason}"),

@@ -21,10 +21,9 @@ use sonde_resolve::ldcache::{self, Change};
 use thiserror::Error;
 
 use super::conditions::Conditions;
-use super::drivers;
+use super::drivers::{Drivers, answer_for};
 use super::loader::Loader;
 use super::seeds::Seeds;
-use crate::guest::remote::names;
 use crate::index::late::LateIndex;
 use crate::index::{Choice, Index};
 use crate::settings::Settings;
@@ -65,6 +64,7 @@ pub(crate) struct CacheSource<'a> {
     pub(crate) store: &'a StoreFiles,
     /// Under which the index was opened.
     pub(crate) conditions: &'a Conditions,
+    pub(crate) drivers: &'a Drivers,
     pub(crate) folder: &'a Path,
 }
 
@@ -81,7 +81,7 @@ impl ServedCache {
         if let Some(kept) = Self::kept(&place) {
             return Ok(kept);
         }
-        let bytes = content(source.index.get(), source.store, loader, seeds, choices)?;
+        let bytes = content(source, loader, seeds, choices)?;
         let memory = memfd_create("ld.so.cache", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING);
         let mut file = File::from(memory.map_err(io::Error::from)?);
         file.write_all(&bytes)?;
@@ -167,13 +167,13 @@ fn name(
 }
 
 fn content(
-    index: &Index,
-    store: &StoreFiles,
+    source: &CacheSource<'_>,
     loader: &Loader,
     seeds: &Seeds,
     choices: &HashMap<String, Option<Choice>>,
 ) -> Result<Vec<u8>, ldcache::CacheError> {
-    let members = glibc_members(index, store, loader);
+    let index = source.index.get();
+    let members = glibc_members(index, source.store, loader);
     let own = choices.iter().filter_map(|(soname, choice)| {
         let change = match choice {
             Some(choice) => Change::Provide(choice.file.to_str()?),
@@ -181,7 +181,10 @@ fn content(
         };
         Some((soname.as_str(), change))
     });
-    let drivers = host_drivers(index);
+    // They must fit the kernel that runs, so no package's will do.
+    let is_hosts =
+        |name: &str| index.is_driver(name) || (seeds.get(name).is_none() && answer_for(index, name));
+    let drivers = source.drivers.libraries(is_hosts);
     let fixed = members.iter().chain(&drivers);
     let fixed = fixed.map(|(soname, path)| (soname.as_str(), Change::Provide(path.as_str())));
     let seeds = seeds.iter().filter_map(|(soname, path)| Some((soname, Change::Provide(path.to_str()?))));
@@ -193,17 +196,7 @@ fn content(
 
 /// The libraries of the loader's own glibc, by name and path.
 fn glibc_members(index: &Index, store: &StoreFiles, loader: &Loader) -> Vec<(String, String)> {
-    libraries(loader.folder(), store.names_in(loader.folder()), |name| index.is_glibc(name))
-}
-
-/// The drivers of this machine, by name and path: they must fit the kernel that runs, so no package's will do.
-fn host_drivers(index: &Index) -> Vec<(String, String)> {
-    let folder = Path::new(drivers::FOLDER);
-    libraries(folder, names(folder).unwrap_or_default(), |name| index.is_driver(name))
-}
-
-fn libraries(folder: &Path, names: Vec<String>, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-    let Some(folder) = folder.to_str() else { return Vec::new() };
-    let wanted = names.into_iter().filter(|name| wanted(name));
-    wanted.map(|name| (name.clone(), format!("{folder}/{name}"))).collect()
+    let Some(folder) = loader.folder().to_str() else { return Vec::new() };
+    let members = store.names_in(loader.folder()).into_iter().filter(|name| index.is_glibc(name));
+    members.map(|name| (name.clone(), format!("{folder}/{name}"))).collect()
 }

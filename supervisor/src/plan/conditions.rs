@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sonde_interp::plan::Stamp;
 
-use super::drivers;
+use super::drivers::Drivers;
+use super::libraries::LibrariesError;
 use crate::guest::remote::GuestRoot;
 use crate::settings::Settings;
 
@@ -17,18 +18,29 @@ const FILES: [&str; 3] = ["config.toml", "lists.toml", "policy.toml"];
 /// Files and folders by path, and what they were when they were looked at.
 pub(crate) type Conditions = Vec<(PathBuf, Stamp)>;
 
-/// Everything that decides for this user, as it is now.
+/// Everything that decides for this user, as it is now, and the folders of drivers that are part of it.
 ///
 /// Indexes are replaced by rename, which changes their folder; configuration may be written in place.
-pub(crate) fn now(settings: &Settings) -> Conditions {
-    let configuration = settings.configuration.iter().flat_map(|folder| FILES.map(|file| folder.join(file)));
-    let drivers = Path::new(drivers::FOLDER).to_owned();
-    let all = settings.index_folders.iter().cloned().chain(configuration).chain([drivers]);
-    all.map(|path| {
+///
+/// # Errors
+/// The configuration does not say where drivers are.
+pub(crate) fn now(settings: &Settings) -> Result<(Conditions, Drivers), LibrariesError> {
+    let stamped = |path: PathBuf| {
         let stamp = stamp_at(&path);
         (path, stamp)
-    })
-    .collect()
+    };
+    let configuration = settings.configuration.iter().flat_map(|folder| FILES.map(|file| folder.join(file)));
+    // Looked at before it is read: what changes meanwhile is noticed by the next one.
+    let mut all: Conditions =
+        settings.index_folders.iter().cloned().chain(configuration).map(stamped).collect();
+    let drivers = Drivers::load(settings)?;
+    all.extend(drivers.folders().iter().cloned().map(stamped));
+    Ok((all, drivers))
+}
+
+/// Is everything as it was?
+pub(crate) fn hold(conditions: &Conditions) -> bool {
+    conditions.iter().all(|(path, stamp)| stamp_at(path) == *stamp)
 }
 
 /// What is at a path of ours; what cannot be looked at is not there.

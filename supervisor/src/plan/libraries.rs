@@ -30,15 +30,15 @@ pub(crate) struct Libraries {
     loader: PathBuf,
 }
 
-/// What is wrong with a configuration.
+/// What is wrong with a section of `config.toml` that names folders.
 #[derive(Debug, Error)]
 pub(crate) enum LibrariesError {
     #[error("reading {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{}: {reason}", path.display())]
     Syntax { path: PathBuf, reason: String },
-    #[error("{}: `{}` in [libraries] must be an absolute path", path.display(), value.display())]
-    Relative { path: PathBuf, value: PathBuf },
+    #[error("{}: `{}` in [{section}] must be an absolute path", path.display(), value.display())]
+    Relative { path: PathBuf, section: &'static str, value: PathBuf },
 }
 
 #[derive(Deserialize)]
@@ -84,7 +84,8 @@ impl Libraries {
         let Section { paths, loader } = toml::from_str::<File>(text).map_err(syntax)?.libraries;
         let mut named = paths.iter().flatten().chain(&loader);
         if let Some(value) = named.find(|value| !value.is_absolute()) {
-            return Err(LibrariesError::Relative { path: path.to_owned(), value: value.clone() });
+            let (path, value) = (path.to_owned(), value.clone());
+            return Err(LibrariesError::Relative { path, section: "libraries", value });
         }
         self.paths = paths.unwrap_or_else(|| std::mem::take(&mut self.paths));
         self.loader = loader.unwrap_or_else(|| std::mem::take(&mut self.loader));
@@ -106,10 +107,12 @@ impl Libraries {
         &self.paths
     }
 
-    /// The loader for a program with this environment; it need not exist.
-    pub(crate) fn loader(&self, environment: &[u8]) -> PathBuf {
+    /// The loaders for a program with this environment, of which the first that can be used counts: its own, then the one
+    /// that is configured. None of them need exist.
+    pub(crate) fn loaders(&self, environment: &[u8]) -> Vec<PathBuf> {
         let own = variable(environment, LOADER).map(|path| PathBuf::from(OsStr::from_bytes(path)));
-        own.filter(|path| path.is_absolute()).unwrap_or_else(|| self.loader.clone())
+        let own = own.filter(|path| path.is_absolute() && *path != self.loader);
+        own.into_iter().chain([self.loader.clone()]).collect()
     }
 }
 
@@ -153,16 +156,16 @@ mod tests {
         assert_eq!(texts(&none.folders(both)), ["/d"]);
         let empty = b"NIX_LD_LIBRARY_PATH=/c\0NIX_LD_LIBRARY_PATH_x86_64_linux=\0NIX_LD=\0";
         assert_eq!(texts(&none.folders(empty)), ["/c"]);
-        assert_eq!(none.loader(both), Path::new("/l"));
-        assert_eq!(none.loader(empty), Path::new(SYSTEM_LOADER));
-        assert_eq!(none.loader(b"NIX_LD=/l\0NIX_LD_x86_64_linux=/m\0"), Path::new("/m"));
+        assert_eq!(texts(&none.loaders(both)), ["/l", SYSTEM_LOADER]);
+        assert_eq!(texts(&none.loaders(empty)), [SYSTEM_LOADER]);
+        assert_eq!(texts(&none.loaders(b"NIX_LD=/l\0NIX_LD_x86_64_linux=/m\0")), ["/m", SYSTEM_LOADER]);
     }
 
     #[test]
     fn nothing_depends_on_the_working_directory() {
         let none = libraries("[libraries]\npaths = []");
         assert_eq!(texts(&none.folders(b"NIX_LD_LIBRARY_PATH=:/c::lib:.\0")), ["/c"]);
-        assert_eq!(none.loader(b"NIX_LD=ld.so\0"), Path::new(SYSTEM_LOADER));
+        assert_eq!(texts(&none.loaders(b"NIX_LD=ld.so\0")), [SYSTEM_LOADER]);
     }
 
     #[test]

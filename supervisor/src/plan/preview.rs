@@ -16,6 +16,7 @@ use sonde_resolve::elf::{Class, ElfError, ElfFacts, Kind};
 use thiserror::Error;
 
 use super::closure::{Closure, GuestFiles, resolve};
+use super::drivers::Drivers;
 use super::permission::{Asker, Judge, Traits};
 use super::seeds::Seeds;
 use crate::guest::remote::GuestRoot;
@@ -66,6 +67,7 @@ pub(crate) struct Previewer<'a> {
     /// `LD_LIBRARY_PATH`.
     library_path: Option<String>,
     seeds: Seeds,
+    drivers: Drivers,
     /// This process's own view of the file system.
     root: GuestRoot,
 }
@@ -76,10 +78,10 @@ impl<'a> Previewer<'a> {
         files: &'a StoreFiles,
         policy: Arc<Policy>,
         tally: Tally,
-        (library_path, seeds): (Option<String>, Seeds),
+        (library_path, seeds, drivers): (Option<String>, Seeds, Drivers),
     ) -> io::Result<Self> {
         let policy = Some(policy).filter(|policy| !policy.is_allow_all());
-        Ok(Self { index, files, policy, tally, library_path, seeds, root: GuestRoot::own()? })
+        Ok(Self { index, files, policy, tally, library_path, seeds, drivers, root: GuestRoot::own()? })
     }
 
     /// Reads a file. A library that finds its needs by no means of its own is taken to be loaded by somebody who has

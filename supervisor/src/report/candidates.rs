@@ -18,7 +18,7 @@ pub(super) fn text(finding: &Finding, limit: usize, paint: Paint) -> String {
             (Some(path), _) => format!("it comes with the loader, from {path}"),
             (None, "glibc") => "it comes with the loader, which no database has".to_owned(),
             (None, "driver") => {
-                "no package provides it; the host's driver folder does, /run/opengl-driver/lib".to_owned()
+                "no package provides it; the host's driver folder does, /run/opengl-driver/lib if no other is configured".to_owned()
             }
             (None, _) => "no package provides it".to_owned(),
         };

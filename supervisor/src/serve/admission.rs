@@ -177,9 +177,9 @@ fn admit_anew(
         .map_err(|source| HelloError::Elf { path: guest.path.clone(), source })?;
     let index = tree.late_index.open().map_err(HelloError::Index)?;
     // Looked at before they are read: what changes meanwhile makes the next start anew.
-    let loader = tree.libraries.loader(&guest.environment);
+    let loaders = tree.libraries.loaders(&guest.environment);
     let folders = tree.libraries.folders(&guest.environment);
-    let mut at_hand = look(guest, folders.iter().cloned().chain([loader]));
+    let mut at_hand = look(guest, folders.iter().cloned().chain(loaders));
     let own = own_loader(tree, guest, &bundle)?;
     let built_by_nix = own.is_some();
     let foreign = match own {

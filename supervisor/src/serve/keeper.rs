@@ -2,7 +2,8 @@
 //!
 //! It is the process that a shim starts, and does nothing but wait: its child, the **worker**, serves the trees. Of each
 //! tree it has the listener, the ledger of open traps and a record of what the worker knew. If the worker is killed, the
-//! next one finds all of that in its inheritance. It reads no program, no index and no message but the worker's.
+//! next one finds all of that in its inheritance. It reads no program, no index and no message but the worker's. A service
+//! manager that has started it holds the same for the next keeper (`deposit.rs`).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid};
 use tracing::warn;
 
+use super::deposit::{Deposit, Held};
 use crate::sys::ledger::Ledger;
 use crate::sys::scm_rights::Socket;
 use crate::sys::spawn::{Split, split};
@@ -34,12 +36,22 @@ const PREPARE: u8 = b'P';
 const UPDATE: u8 = b'U';
 const FORGET: u8 = b'F';
 
+/// What a keeper begins with.
+#[derive(Debug, Default)]
+pub(crate) struct Beginning {
+    first: Option<Socket>,
+    trees: Vec<Kept>,
+    deposit: Deposit,
+}
+
 /// A tree in the keeper's hands.
 #[derive(Debug)]
 struct Kept {
     id: u64,
     ledger: OwnedFd,
     record: OwnedFd,
+    /// Counts its records.
+    edition: u32,
     /// Where the shim will send the listener.
     shim: Option<Socket>,
     listener: Option<OwnedFd>,
@@ -76,8 +88,8 @@ pub(crate) struct Custody {
 
 /// Starts workers until one of them has nothing left to do; returns in each worker with its inheritance, and in the
 /// keeper with `None` at the end. Must be called while this process has one thread.
-pub(crate) fn keep(mut first: Option<Socket>) -> Option<Inheritance> {
-    let mut trees: Vec<Kept> = Vec::new();
+pub(crate) fn keep(beginning: Beginning) -> Option<Inheritance> {
+    let Beginning { mut first, mut trees, deposit } = beginning;
     loop {
         let started = Instant::now();
         let made = Socket::pair().and_then(|pair| Ok((pair, split()?)));
@@ -92,11 +104,11 @@ pub(crate) fn keep(mut first: Option<Socket>) -> Option<Inheritance> {
                 drop(theirs);
                 // Its end is to tell the shim that the worker is gone.
                 first = None;
-                listen(&ours, &mut trees);
+                listen(&ours, &mut trees, &deposit);
                 if has_finished(worker) {
                     return None;
                 }
-                trees.retain_mut(Kept::settle);
+                trees.retain_mut(|tree| tree.settle(&deposit));
                 if started.elapsed() < SHORT_LIFE {
                     thread::sleep(PAUSE);
                 }
@@ -105,6 +117,20 @@ pub(crate) fn keep(mut first: Option<Socket>) -> Option<Inheritance> {
             Err(_) if first.is_some() => return first.map(Inheritance::unkept),
             Err(_) => thread::sleep(PAUSE),
         }
+    }
+}
+
+impl Beginning {
+    /// Of one that a shim has started for the program at the other end.
+    pub(crate) fn with(first: Option<Socket>) -> Self {
+        Self { first, ..Self::default() }
+    }
+
+    /// Of one that a service manager has started, which has held these for it.
+    pub(crate) fn under_manager(stored: Vec<(String, OwnedFd)>) -> Self {
+        let deposit = Deposit::of_environment();
+        let trees = deposit.recover(stored).into_iter().map(Kept::from).collect();
+        Self { first: None, trees, deposit }
     }
 }
 
@@ -127,7 +153,7 @@ fn has_finished(worker: Pid) -> bool {
 }
 
 /// Hears a worker out.
-fn listen(worker: &Socket, trees: &mut Vec<Kept>) {
+fn listen(worker: &Socket, trees: &mut Vec<Kept>, deposit: &Deposit) {
     loop {
         let shims = trees.iter().filter_map(|tree| tree.shim.as_ref().map(Socket::as_fd));
         let all = std::iter::once(worker.as_fd()).chain(shims);
@@ -140,49 +166,67 @@ fn listen(worker: &Socket, trees: &mut Vec<Kept>) {
         let (worker_speaks, shim_speaks) = (is_ready(&ready[0]), ready[1..].iter().any(is_ready));
         if shim_speaks {
             trees.retain_mut(|tree| {
-                tree.shim.as_ref().is_none_or(|shim| !shim.is_ready(PollTimeout::ZERO)) || tree.settle()
+                tree.shim.as_ref().is_none_or(|shim| !shim.is_ready(PollTimeout::ZERO))
+                    || tree.settle(deposit)
             });
         }
         if worker_speaks {
             let mut buffer = [0; 16];
             match worker.receive(&mut buffer) {
-                Ok((message, descriptors)) => obey(message, descriptors, trees),
+                Ok((message, descriptors)) => obey(message, descriptors, trees, deposit),
                 Err(_) => return,
             }
         }
     }
 }
 
-fn obey(message: &[u8], descriptors: Vec<OwnedFd>, trees: &mut Vec<Kept>) {
+fn obey(message: &[u8], descriptors: Vec<OwnedFd>, trees: &mut Vec<Kept>, deposit: &Deposit) {
     let Some((&kind, id)) = message.split_first() else { return };
     let Ok(id) = id.try_into().map(u64::from_le_bytes) else { return };
     let mut descriptors = descriptors.into_iter();
     match (kind, descriptors.next(), descriptors.next(), descriptors.next()) {
         (PREPARE, Some(ledger), Some(record), Some(shim)) => {
-            trees.push(Kept { id, ledger, record, shim: Some(shim.into()), listener: None });
+            trees.push(Kept { id, ledger, record, edition: 0, shim: Some(shim.into()), listener: None });
         }
         (UPDATE, Some(record), ..) => {
             trees.iter_mut().filter(|tree| tree.id == id).for_each(|tree| {
                 if let Ok(copy) = record.try_clone() {
-                    tree.record = copy;
+                    tree.renew(copy, deposit);
                 }
             });
         }
-        (FORGET, ..) => trees.retain(|tree| tree.id != id),
+        (FORGET, ..) => trees.retain(|tree| {
+            let stays = tree.id != id;
+            if !stays && tree.listener.is_some() {
+                deposit.withdraw(id, tree.edition);
+            }
+            stays
+        }),
         _ => {}
     }
 }
 
 impl Kept {
     /// Takes the listener from the shim, if it is still to come; `false` if there will be none.
-    fn settle(&mut self) -> bool {
+    fn settle(&mut self, deposit: &Deposit) -> bool {
         if let Some(shim) = self.shim.take()
             && shim.is_ready(PollTimeout::from(LATE))
             && let Ok((_, descriptors)) = shim.receive(&mut [0; 16])
+            && let Some(listener) = descriptors.into_iter().next()
         {
-            self.listener = descriptors.into_iter().next();
+            let record = (self.edition, self.record.as_fd());
+            deposit.put(self.id, [listener.as_fd(), self.ledger.as_fd()], record);
+            self.listener = Some(listener);
         }
         self.listener.is_some()
+    }
+
+    fn renew(&mut self, record: OwnedFd, deposit: &Deposit) {
+        self.record = record;
+        self.edition = self.edition.wrapping_add(1);
+        if self.listener.is_some() {
+            deposit.renew(self.id, (self.edition, self.record.as_fd()));
+        }
     }
 
     fn inherited(self, line: &Line) -> Option<Orphan> {
@@ -192,6 +236,13 @@ impl Kept {
         let ledger = Ledger::open(self.ledger).ok()?;
         let custody = Custody { id: self.id, line: line.clone() };
         Some(Orphan { custody, listener: self.listener?, ledger, record: bytes })
+    }
+}
+
+impl From<Held> for Kept {
+    fn from(held: Held) -> Self {
+        let Held { id, listener, ledger, record, edition } = held;
+        Self { id, ledger, record, edition, shim: None, listener: Some(listener) }
     }
 }
 

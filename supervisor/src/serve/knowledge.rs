@@ -84,19 +84,19 @@ impl Knowledge for View<'_> {
     }
 
     fn is_served_by_the_host(&self, soname: &str) -> bool {
-        self.tree.index().is_driver(soname)
+        drivers::answer_for(self.tree.index(), soname)
     }
 
     fn driver(&self, paths: &[String]) -> Option<PathBuf> {
         match paths {
             [name]
                 if !name.contains('/')
-                    && !self.tree.index().is_driver(name)
+                    && !drivers::answer_for(self.tree.index(), name)
                     && !self.tree.is_left_to_the_host(name, self.thread) =>
             {
                 None
             }
-            _ => drivers::find(paths),
+            _ => self.tree.provisions.drivers.find(paths),
         }
     }
 }

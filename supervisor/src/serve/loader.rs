@@ -3,7 +3,7 @@
 //! A process has one glibc. Whatever comes from the index was built against the index's, which an older one would not do
 //! for; libraries that were built against an older glibc run with a newer one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::debug;
@@ -69,9 +69,11 @@ impl AtHand {
 impl ForeignLoader {
     /// For a program with this environment and root.
     pub(super) fn of(tree: &Tree, environment: &[u8], root: &GuestRoot) -> Result<Self, HelloError> {
-        let path = tree.libraries.loader(environment);
-        let at_hand = AtHand::find(tree, &path, root);
-        let at_hand = at_hand.inspect_err(|error| debug!(%error, "no loader at hand")).ok();
+        let usable = |path: PathBuf| {
+            let found = AtHand::find(tree, &path, root);
+            found.inspect_err(|error| debug!(%error, "no loader at hand")).ok()
+        };
+        let at_hand = tree.libraries.loaders(environment).into_iter().find_map(usable);
         let is_newer = |choice: &Choice| {
             let own = at_hand.as_ref().and_then(AtHand::version);
             own.is_none_or(|own| version_of_package(choice.object.name()).is_none_or(|other| other > own))

@@ -2,6 +2,7 @@
 
 mod admission;
 mod askers;
+pub(crate) mod deposit;
 mod door;
 mod drivers;
 mod fallback;

@@ -20,7 +20,6 @@ use super::witness::{lock, process_of};
 use crate::engine::choose::Attempts;
 use crate::guest::remote::Thread;
 use crate::index::Choice;
-use crate::plan::drivers;
 use crate::plan::permission::{Asker, Judge, Refusal};
 use crate::rules::Rules;
 use crate::store::{STORE, StoreError, StorePath, Tally};
@@ -158,7 +157,7 @@ impl Tree {
     /// What the policy has against a file that is there already, so that nobody would have to provide it. What a program
     /// finds by its own means is its own business, and so is glibc.
     pub(super) fn objection_to_file(&self, path: &Path, thread: Option<Thread>) -> Option<Refusal> {
-        let hosts = path.starts_with(drivers::FOLDER);
+        let hosts = self.provisions.drivers.have(path);
         if !hosts && !path.starts_with(STORE) {
             return None;
         }

@@ -313,7 +313,7 @@ fn protect(tree: &Tree, program: &Path, draft: &Draft) -> Result<(), String> {
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let gate = tree.gate(tree.permission.askers.named(program));
     let root = folder.join(first.base_name());
-    let realised = tree.realiser.store().realise_through(&gate, &unprotected, &root, &NoProgress);
+    let realised = tree.realiser.store().realise_through(&gate, &unprotected, Some(&root), &NoProgress);
     realised.map_err(|error| error.to_string())
 }
 

@@ -14,6 +14,7 @@ use crate::index::Choice;
 use crate::index::late::LateIndex;
 use crate::plan::cache::{self, CacheSource, ServedCache};
 use crate::plan::conditions::Conditions;
+use crate::plan::drivers::Drivers;
 use crate::plan::loader::Loader;
 use crate::plan::seeds::{Seeds, Stamp, stamp};
 use crate::settings::Settings;
@@ -50,6 +51,7 @@ pub(super) struct Provisions {
     index: Arc<LateIndex>,
     files: Arc<StoreFiles>,
     conditions: Arc<Conditions>,
+    pub(super) drivers: Arc<Drivers>,
     /// Where caches are kept.
     folder: PathBuf,
     common: CommonSeeds,
@@ -65,6 +67,7 @@ impl Provisions {
             index: open.index.clone(),
             files: open.store.files.clone(),
             conditions: open.conditions.clone(),
+            drivers: open.drivers.clone(),
             folder: cache::folder(settings),
             common: CommonSeeds::of(open.libraries.paths()),
             all: RwLock::default(),
@@ -275,6 +278,7 @@ impl Provisions {
             index: &self.index,
             store: &self.files,
             conditions: &self.conditions,
+            drivers: &self.drivers,
             folder: &self.folder,
         };
         let built = ServedCache::of(&source, &provision.loader, &self.seeds_for(provision), choices);

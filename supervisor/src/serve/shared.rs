@@ -8,6 +8,7 @@ use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::engine::inline::Callers;
 use crate::index::late::LateIndex;
 use crate::plan::conditions::{self, Conditions};
+use crate::plan::drivers::Drivers;
 use crate::plan::libraries::{Libraries, LibrariesError};
 use crate::settings::Settings;
 use crate::store::{self, OpenError, StoreInUse};
@@ -42,6 +43,7 @@ pub(super) struct Open {
     pub(super) store: Arc<StoreInUse>,
     pub(super) index: Arc<LateIndex>,
     pub(super) libraries: Arc<Libraries>,
+    pub(super) drivers: Arc<Drivers>,
     pub(super) engine: EngineConfig,
 }
 
@@ -65,16 +67,17 @@ impl Shared {
     /// Store, index and configuration, as they are now.
     pub(super) fn open(&self) -> Result<Open, SharedError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // Looked at before they are read: what changes meanwhile is noticed by the next one.
-        let conditions = conditions::now(&self.settings);
-        if let Some(open) = open.as_ref().filter(|open| *open.conditions == conditions) {
+        if let Some(open) = open.as_ref().filter(|open| conditions::hold(&open.conditions)) {
             return Ok(open.clone());
         }
+        // Looked at before they are read: what changes meanwhile is noticed by the next one.
+        let (conditions, drivers) = conditions::now(&self.settings)?;
         let store = Arc::new(store::open(&self.settings)?);
         let now = Open {
             conditions: Arc::new(conditions),
             index: Arc::new(LateIndex::new(&self.settings, store.files.clone())),
             libraries: Arc::new(Libraries::load(&self.settings)?),
+            drivers: Arc::new(drivers),
             engine: EngineConfig::load(&self.settings)?,
             store,
         };

@@ -55,10 +55,10 @@ pub(crate) trait Store: Send + Sync {
 
     /// Makes the paths and everything that they refer to valid, and protects them from garbage collection by a
     /// root at `root` (and `root-2`, `root-3` … for the second path and on, as Nix names them). For paths that are valid
-    /// this adds the roots and nothing else.
+    /// this adds the roots and nothing else. Without `root` nothing protects them but that they are in use.
     #[cfg(test)]
     fn realise(&self, paths: &[StorePath], root: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
-        self.realise_through(&OpenGate, paths, root, progress)
+        self.realise_through(&OpenGate, paths, Some(root), progress)
     }
 
     /// The same, if `gate` has nothing against what would be downloaded.
@@ -66,7 +66,7 @@ pub(crate) trait Store: Send + Sync {
         &self,
         gate: &dyn Gate,
         paths: &[StorePath],
-        root: &Path,
+        root: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<(), StoreError>;
 

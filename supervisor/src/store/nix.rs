@@ -109,7 +109,7 @@ impl Store for NixStore {
         &self,
         gate: &dyn Gate,
         paths: &[StorePath],
-        root: &Path,
+        root: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<(), StoreError> {
         let program = self.command()?;
@@ -125,8 +125,10 @@ impl Store for NixStore {
         info!(paths = paths.len(), "asking Nix");
         let mut arguments = vec![OsStr::new("--realise")];
         arguments.extend(paths.iter().map(|path| OsStr::new(path.as_str())));
-        // --indirect is assumed since Nix 2.4, and needed before.
-        arguments.extend([OsStr::new("--add-root"), root.as_os_str(), OsStr::new("--indirect")]);
+        if let Some(root) = root {
+            // --indirect is assumed since Nix 2.4, and needed before.
+            arguments.extend([OsStr::new("--add-root"), root.as_os_str(), OsStr::new("--indirect")]);
+        }
         command::run_persistently(program, &arguments).map(drop)
     }
 }

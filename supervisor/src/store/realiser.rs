@@ -167,14 +167,15 @@ impl<W> Realiser<W> {
         gate: &dyn Gate,
     ) -> Result<(), StoreError> {
         let Some(first) = paths.first() else { return Ok(()) };
-        fs::create_dir_all(&self.roots).map_err(|error| StoreError::Command {
-            command: format!("creating {}", self.roots.display()),
-            reason: error.to_string(),
-        })?;
+        // Whoever has no home, such as a service's user, has nowhere to keep a root. What is in use is kept all the same:
+        // the collector looks into the memory maps of processes.
+        let has_folder = fs::create_dir_all(&self.roots).inspect_err(|error| {
+            tracing::warn!(folder = %self.roots.display(), %error, "no place for gc roots");
+        });
         // A path is rooted once in a plan, so its name is free.
-        let root = self.roots.join(first.base_name());
+        let root = has_folder.is_ok().then(|| self.roots.join(first.base_name()));
         // Whoever waits must be told even if the store panics.
-        let realise = || self.store.realise_through(gate, paths, &root, progress);
+        let realise = || self.store.realise_through(gate, paths, root.as_deref(), progress);
         let realised = catch_unwind(AssertUnwindSafe(realise)).unwrap_or_else(|_| {
             Err(StoreError::Refused("the store failed unexpectedly; please report this".into()))
         });
@@ -247,7 +248,7 @@ mod tests {
             &self,
             _: &dyn Gate,
             paths: &[StorePath],
-            root: &Path,
+            root: Option<&Path>,
             _: &dyn Progress,
         ) -> Result<(), StoreError> {
             self.requests.fetch_add(1, Ordering::Relaxed);
@@ -256,6 +257,7 @@ mod tests {
                 Some(path) => Err(StoreError::Refused(format!("no {path}"))),
                 None => {
                     for (index, path) in paths.iter().enumerate() {
+                        let Some(root) = root else { continue };
                         let name = format!("{}{}", root.display(), ["", "-2", "-3"][index]);
                         std::os::unix::fs::symlink(path.as_str(), name).unwrap();
                     }

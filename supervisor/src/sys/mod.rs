@@ -9,6 +9,7 @@ pub(crate) mod features;
 pub(crate) mod ledger;
 pub(crate) mod listen;
 pub(crate) mod mapped_file;
+pub(crate) mod notify;
 pub(crate) mod original;
 pub(crate) mod pidfd;
 pub(crate) mod privilege;

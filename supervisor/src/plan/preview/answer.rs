@@ -5,8 +5,8 @@ use std::path::Path;
 use super::{Looking, Previewer, Subject};
 use crate::index::Choice;
 use crate::plan::closure::Answer;
+use crate::plan::folders;
 use crate::plan::permission::{Judge, Refusal};
-use crate::plan::{drivers, folders};
 use crate::report::plan::{Library, Origin, Package};
 
 /// How many names that resemble one that nobody has are told.
@@ -35,14 +35,14 @@ impl Previewer<'_> {
         if self.index.is_glibc(soname) {
             return self.glibcs(subject, soname);
         }
-        let host = || host(judge, soname, &[soname.to_owned()]);
+        let host = || self.host(judge, soname, &[soname.to_owned()]);
         if let Some(rule) = judge.and_then(|judge| judge.left_to_the_host(soname)) {
             let reason = format!("the policy leaves it to the host, which has it not: {rule}");
             return host().unwrap_or_else(|| missing(soname, Origin::Forbidden, reason));
         }
         if let Some(group) = self.index.exclusion_of(soname) {
             let reason = match self.index.is_driver(soname) {
-                true => format!("{}; it is not in {}", group.reason, drivers::FOLDER),
+                true => format!("{}; it is not in {}", group.reason, self.drivers),
                 false => group.reason.clone(),
             };
             return host().unwrap_or_else(|| missing(soname, Origin::Excluded, reason));
@@ -96,7 +96,7 @@ impl Previewer<'_> {
         if folders::is_usual(folder) {
             paths.push(name.to_string_lossy().into_owned());
         }
-        if let Some(host) = host(judge, path, &paths) {
+        if let Some(host) = self.host(judge, path, &paths) {
             return host;
         }
         let by_name = || self.index.choose(&name.to_string_lossy()).filter(|_| folders::is_usual(folder));
@@ -116,6 +116,16 @@ impl Previewer<'_> {
         Some(forbidden(soname, Some(&choice), &refusal))
     }
 
+    /// The host's own file of the longest of these paths.
+    fn host(&self, judge: Option<Judge<'_>>, soname: &str, paths: &[String]) -> Option<Library> {
+        let file = self.drivers.find(paths)?;
+        let name = file.file_name()?.to_str()?;
+        Some(match judge.and_then(|judge| judge.objection_to_host(name)) {
+            Some(refusal) => forbidden(soname, None, &refusal),
+            None => Library { path: Some(file.display().to_string()), ..library(soname, Origin::Host) },
+        })
+    }
+
     fn absent(&self, soname: &str) -> Library {
         let near = self.index.near_misses(soname, MOST_NEAR).into_iter().map(|near| near.soname);
         let near: Vec<String> = near.collect();
@@ -125,16 +135,6 @@ impl Previewer<'_> {
         };
         missing(soname, Origin::Absent, reason)
     }
-}
-
-/// The host's own file of the longest of these paths.
-fn host(judge: Option<Judge<'_>>, soname: &str, paths: &[String]) -> Option<Library> {
-    let file = drivers::find(paths)?;
-    let name = file.file_name()?.to_str()?;
-    Some(match judge.and_then(|judge| judge.objection_to_host(name)) {
-        Some(refusal) => forbidden(soname, None, &refusal),
-        None => Library { path: Some(file.display().to_string()), ..library(soname, Origin::Host) },
-    })
 }
 
 fn objection(judge: Option<Judge<'_>>, wanted: (&str, &Choice), realised: bool) -> Option<Refusal> {

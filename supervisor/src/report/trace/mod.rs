@@ -87,9 +87,9 @@ impl<'t> Teller<'t> {
         mut self,
         events: &Receiver<Event>,
         begin: Entry,
-        index: Option<Arc<Index>>,
+        (index, drivers): (Option<Arc<Index>>, Vec<PathBuf>),
     ) -> (Vec<Entry>, Box<dyn Write + Send>) {
-        let mut story = Story::new(index);
+        let mut story = Story::new(index, drivers);
         self.show(begin);
         for event in events {
             if let event::What::Over { status, signal } = event.what {

@@ -25,9 +25,6 @@ use crate::sys::mapped_file::MappedFile;
 /// Libraries larger than this are not looked into, in bytes.
 const LARGEST: u64 = 1 << 30;
 
-/// The host's drivers.
-const DRIVERS: &str = "/run/opengl-driver";
-
 /// Device, inode and time of change.
 type Identity = (u64, u64, i64, i64);
 
@@ -35,6 +32,8 @@ type Identity = (u64, u64, i64, i64);
 #[derive(Default)]
 pub(crate) struct Story {
     index: Option<Arc<Index>>,
+    /// Folders of the host's drivers.
+    drivers: Vec<PathBuf>,
     processes: HashMap<u32, State>,
     facts: HashMap<Identity, Option<Rc<ElfFacts>>>,
     /// What was downloaded of a store path, until a library of it is loaded.
@@ -64,9 +63,9 @@ struct Search {
 }
 
 impl Story {
-    /// `index` says which package a file belongs to.
-    pub(crate) fn new(index: Option<Arc<Index>>) -> Self {
-        Self { index, ..Self::default() }
+    /// `index` says which package a file belongs to; in `drivers` lie the host's.
+    pub(crate) fn new(index: Option<Arc<Index>>, drivers: Vec<PathBuf>) -> Self {
+        Self { index, drivers, ..Self::default() }
     }
 
     /// Goes on with what was seen next; what is certain by now is handed to `tell`.
@@ -305,7 +304,7 @@ impl Story {
     }
 
     fn provider(&self, path: &Path) -> (Provider, Option<Package>) {
-        if path.starts_with(DRIVERS) {
+        if self.drivers.iter().any(|folder| path.starts_with(folder)) {
             return (Provider::Host, None);
         }
         let Ok(inside) = path.strip_prefix(STORE) else { return (Provider::Bundled, None) };

@@ -88,14 +88,14 @@ impl EmbeddedStore {
         roots: &Path,
         progress: &dyn Progress,
     ) -> Result<(), EmbeddedError> {
-        self.realise_with_roots(gate, paths, |_, path| roots.join(path.base_name()), progress)
+        self.realise_with_roots(gate, paths, |_, path| Some(roots.join(path.base_name())), progress)
     }
 
     fn realise_with_roots(
         &self,
         gate: &dyn Gate,
         paths: &[StorePath],
-        root_of: impl Fn(usize, &StorePath) -> PathBuf,
+        root_of: impl Fn(usize, &StorePath) -> Option<PathBuf>,
         progress: &dyn Progress,
     ) -> Result<(), EmbeddedError> {
         self.layout.create()?;
@@ -103,7 +103,7 @@ impl EmbeddedStore {
         let _lock = self.layout.lock_out_collection()?;
         Fetch::new(self, progress).closure(paths, gate)?;
         for (index, path) in paths.iter().enumerate() {
-            let link = root_of(index, path);
+            let Some(link) = root_of(index, path) else { continue };
             write_root(&link, path).map_err(EmbeddedError::disk("writing the gc root", &link))?;
         }
         Ok(())
@@ -131,12 +131,12 @@ impl Store for EmbeddedStore {
         &self,
         gate: &dyn Gate,
         paths: &[StorePath],
-        root: &Path,
+        root: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<(), StoreError> {
         let root_of = |index, _: &StorePath| match index {
-            0 => root.to_owned(),
-            _ => PathBuf::from(format!("{}-{}", root.display(), index + 1)),
+            0 => root.map(Path::to_owned),
+            _ => root.map(|root| PathBuf::from(format!("{}-{}", root.display(), index + 1))),
         };
         Ok(self.realise_with_roots(gate, paths, root_of, progress)?)
     }

@@ -1,10 +1,14 @@
 //! Runs a command of Nix: with as much of the environment as it may know, and with its own words where it refuses.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
+
+use nix::unistd::{Uid, User};
 
 use crate::store::StoreError;
 
@@ -64,8 +68,9 @@ pub(super) fn run(
             DECISIVE
                 .iter()
                 .chain(&HARMLESS)
-                .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))),
+                .filter_map(|name| Some((OsString::from(name), env::var_os(name)?))),
         )
+        .envs(shelter().map(|home| ("HOME", home)))
         .current_dir("/")
         .stdin(Stdio::null())
         .output()
@@ -74,6 +79,16 @@ pub(super) fn run(
             reason: error.to_string(),
         })?;
     if output.status.success() { Ok(output) } else { Err(refusal(program, &output)) }
+}
+
+/// The home of a user whom the user database does not know and who has none: Nix ends without one, and does with one that is
+/// not there (`getHome` in its `src/libutil`). Its own builders have this.
+fn shelter() -> Option<&'static str> {
+    let user = Uid::effective();
+    let owns = |home| std::fs::metadata(home).is_ok_and(|data| data.uid() == user.as_raw());
+    let has_home =
+        User::from_uid(user).is_ok_and(|user| user.is_some()) || env::var_os("HOME").is_some_and(owns);
+    (!has_home).then_some("/homeless-shelter")
 }
 
 fn refusal(program: &Path, output: &Output) -> StoreError {
