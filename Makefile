@@ -15,6 +15,8 @@ test: world
 	@$(SHIM)
 	@$(CARGO) test --quiet --manifest-path tests/world/Cargo.toml
 	@$(CARGO) test --quiet --manifest-path interp/Cargo.toml --lib
+	@# The engine that programs get where inline stands back; those who ask for one by name have theirs in any run.
+	@SONDE_TEST_ENGINE=Seccomp $(CARGO) test --package sonde --test tests -- programs:: identity:: loading:: children:: search::
 	@$(CARGO) test --workspace
 
 ## browser: the page of `sonde trace --html` in Chromium, which is installed if it is not there (Debian: 124 MB)
