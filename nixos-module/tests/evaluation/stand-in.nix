@@ -48,6 +48,7 @@ let
     mkDefault = lib.mkOverride 1000;
     mkForce = lib.mkOverride 50;
     hasPrefix = start: text: builtins.substring 0 (builtins.stringLength start) text == start;
+    getBin = package: package;
     getLib = package: package;
     getExe = package: "${package}/bin/${package.pname}";
     escapeShellArgs = words: builtins.concatStringsSep " " words;
