@@ -28,6 +28,24 @@ let
     ignoreCollisions = true;
   };
 
+  # Sonde serves no 32-bit programs: their loader finds these by a cache of its own.
+  libraries32 = pkgs.buildEnv {
+    name = "sonde-libraries-32";
+    paths = map lib.getLib cfg.ldso32.libraries;
+    pathsToLink = [ "/lib" ];
+    ignoreCollisions = true;
+  };
+  loader32 =
+    if cfg.ldso32.libraries == [ ] then
+      cfg.ldso32.loader
+    else
+      # The name is short because the cache's path must be.
+      "${
+        pkgs.runCommand "ld32" { nativeBuildInputs = [ (lib.getBin pkgs.glibc) ]; } ''
+          sh ${./loader-with-libraries.sh} ${cfg.ldso32.loader} ${libraries32}/lib $out
+        ''
+      }/ld.so";
+
   settings = lib.recursiveUpdate {
     libraries = {
       # As the session's variable has it, and by its place in the store: a container or a chroot may have no
@@ -82,8 +100,8 @@ in
         type = lib.types.bool;
         default = false;
         description = ''
-          Whether to put the plain glibc loader where 32-bit programs look for theirs. They then run with the libraries
-          that they bring along; Sonde provides none to them.
+          Whether to put a glibc loader where 32-bit programs look for theirs. They then run with the libraries that they
+          bring along and those of {option}`programs.sonde.ldso32.libraries`; Sonde itself does not serve them.
         '';
       };
       loader = lib.mkOption {
@@ -91,6 +109,15 @@ in
         default = pkgs.pkgsi686Linux.stdenv.cc.bintools.dynamicLinker;
         defaultText = lib.literalExpression "pkgs.pkgsi686Linux.stdenv.cc.bintools.dynamicLinker";
         description = "That loader.";
+      };
+      libraries = lib.mkOption {
+        type = lib.types.listOf lib.types.package;
+        default = [ ];
+        example = lib.literalExpression "with pkgs.pkgsi686Linux; [ zlib libGL xorg.libX11 ]";
+        description = ''
+          Packages whose libraries 32-bit programs find, where they do not find one themselves; also by `dlopen`, and
+          without any variable.
+        '';
       };
     };
 
@@ -158,7 +185,7 @@ in
 
     # At normal priority, so that the defaults of environment.stub-ld yield.
     environment.ldso = "${package}/libexec/sonde/sonde-interp";
-    environment.ldso32 = lib.mkIf cfg.ldso32.enable cfg.ldso32.loader;
+    environment.ldso32 = lib.mkIf cfg.ldso32.enable loader32;
     environment.systemPackages = [
       package
       seeds

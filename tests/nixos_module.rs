@@ -107,6 +107,8 @@ fn programs_for_32_bits_are_left_to_the_stub_unless_they_are_to_have_their_loade
     assert_eq!(scenario("enabled")["ldso32"], "/stub-ld-32");
     let loader = "/nix/store/00000000000000000000000000000000-glibc-0/lib/ld-linux.so.2";
     assert_eq!(scenario("ldso32")["ldso32"], loader);
+    let with_libraries = scenario("ldso32_with_libraries")["ldso32"].as_str().unwrap();
+    assert!(with_libraries.contains("-ld32") && with_libraries.ends_with("/ld.so"), "{with_libraries}");
 }
 
 #[test]

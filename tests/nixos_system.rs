@@ -199,6 +199,52 @@ fn a_user_without_a_home_gets_packages_by_the_index_of_the_machine() {
     assert_eq!(outcome.stdout.matches("libcurl/").count(), 2, "{outcome}");
 }
 
+/// What `ldso32.libraries` makes of the loader for 32-bit programs. No such glibc is at hand here: it is done to the 64-bit
+/// one, which differs in nothing that matters to it.
+#[test]
+fn a_loader_with_a_cache_of_its_own_finds_libraries_without_any_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let [out, libraries, tools] = ["out", "libraries", "tools"].map(|name| folder.path().join(name));
+    for folder in [&out, &libraries, &tools] {
+        fs::create_dir(folder).unwrap();
+    }
+    fixture().library(&libraries.join(SONAME), SONAME);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nixos-module/loader-with-libraries.sh");
+    fs::copy(script, tools.join("script")).unwrap();
+    let ldconfig = ["/usr/sbin/ldconfig", "/sbin/ldconfig"].into_iter().find(|path| Path::new(path).exists());
+    fs::copy(ldconfig.unwrap_or_else(|| panic!("there is no ldconfig")), tools.join("ldconfig")).unwrap();
+    let system = fixture().world.system_path().unwrap();
+    // nixpkgs's finds its own glibc by itself; the world's does not know where it is.
+    for member in ["libc.so.6", "libm.so.6"] {
+        symlink(format!("{system}/lib/{member}"), libraries.join(member)).unwrap();
+    }
+    let root = RootBuilder::new(&fixture().world)
+        .state(folder.path())
+        .bind(fixture().guests(), "/guests")
+        .bind(&out, "/ld")
+        .bind(&libraries, "/libraries")
+        .bind(&tools, "/tools");
+    let make = |out: &str| {
+        let loader = format!("{system}/lib/ld-linux-x86-64.so.2");
+        let script = format!("PATH=/tools:$PATH sh /tools/script {loader} /libraries {out}");
+        run(root.command("/bin/sh").args(["-c", &script]))
+    };
+    let made = make("/ld");
+    assert!(made.succeeded() && made.stderr.is_empty(), "{made}");
+    let program = fixture().guest_that_needs(SONAME);
+    let load = fixture().guest("load");
+    let with = root.clone().bind(out.join("ld.so"), LOADER);
+    let needs = run(with.env_clear().command(&program).args(ENDS));
+    assert!(needs.succeeded() && needs.stderr.is_empty(), "{needs}");
+    let with = root.clone().bind(out.join("ld.so"), LOADER).env_clear();
+    let opens = run(with.command(&load).args(["here", SONAME, "libnone.so.1"]));
+    assert!(opens.stdout.contains(&format!("map /libraries/{SONAME}")), "{opens}");
+    assert!(opens.stdout.contains("libnone.so.1: cannot open shared object file"), "{opens}");
+    // A path that is too long for the place of the old one.
+    let long = make("/ld/longer-than-that");
+    assert!(!long.succeeded() && long.stderr.contains("cannot be replaced"), "{long}");
+}
+
 #[test]
 fn the_environment_is_the_programs_own() {
     let print = fixture().guest("environment");

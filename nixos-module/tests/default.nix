@@ -10,6 +10,7 @@ in
   empty-environment = machine ./empty-environment.nix;
   drop-in-for-nix-ld = machine ./drop-in-for-nix-ld.nix;
   one-supervisor-for-a-user = machine ./one-supervisor-for-a-user.nix;
+  trees-outlive-the-supervisor = machine ./trees-outlive-the-supervisor.nix;
   policy-forbids = machine ./policy-forbids.nix;
   policy-with-a-mistake = import ./policy-with-a-mistake.nix { inherit pkgs; };
   beside-nix-ld = import ./beside-nix-ld.nix { inherit pkgs; };

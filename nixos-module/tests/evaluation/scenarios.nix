@@ -78,6 +78,10 @@ in
   };
   other_loader = enabled { loader = "/nix/store/another/lib/ld.so"; };
   ldso32 = enabled { ldso32.enable = true; };
+  ldso32_with_libraries = enabled {
+    ldso32.enable = true;
+    ldso32.libraries = [ pkgs.zlib ];
+  };
   beside_nix_ld = outcome {
     programs.sonde.enable = true;
     programs.nix-ld.enable = true;

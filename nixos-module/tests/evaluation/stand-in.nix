@@ -48,6 +48,7 @@ let
     mkDefault = lib.mkOverride 1000;
     mkForce = lib.mkOverride 50;
     hasPrefix = start: text: builtins.substring 0 (builtins.stringLength start) text == start;
+    getBin = package: package;
     getLib = package: package;
     getExe = package: "${package}/bin/${package.pname}";
     escapeShellArgs = words: builtins.concatStringsSep " " words;
@@ -299,6 +300,7 @@ let
         environment.etc = option (types.attrsOf (types.keys [ "source" ])) { };
         environment.ldso = option (types.nullOr types.path) null;
         environment.ldso32 = option (types.nullOr types.path) null;
+        boot.kernel.sysctl = option types.attrs { };
         environment.stub-ld.enable = option types.bool true;
         environment.pathsToLink = option (types.listOf types.str) [ ];
         environment.sessionVariables = option (types.attrsOf types.str) { };
