@@ -16,6 +16,7 @@
 //! - `raised`: setuid, setgid and file capabilities: nothing of the user's is believed
 //! - `refusals`: what is not run, or lacks something, is said in one line
 //! - `search`: what a program brings along comes before what a package has
+//! - `served_cache`: the real loader finds everything in it
 //! - `shim`: the shim as a command, and without a supervisor
 //! - `filters`: programs that use seccomp themselves
 //! - `log`: nothing unless it is asked for, and never in a program's way
@@ -72,6 +73,7 @@ mod programs;
 mod raised;
 mod refusals;
 mod search;
+mod served_cache;
 mod shim;
 mod store;
 mod survival;

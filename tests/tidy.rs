@@ -41,6 +41,22 @@ fn unsafe_code_stands_only_in_its_folders() {
 }
 
 #[test]
+fn unsafe_blocks_are_argued_wherever_they_stand() {
+    let text = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    for lints in ["Cargo.toml", "interp/Cargo.toml"] {
+        assert!(text(lints).contains("undocumented_unsafe_blocks = \"deny\""), "{lints}");
+    }
+    for member in ["policy", "resolve", "supervisor"] {
+        let manifest = text(&format!("{member}/Cargo.toml"));
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{member} has lints of its own");
+    }
+    for (name, text) in all() {
+        let lifted = ["allow", "expect", "warn"].map(|level| format!("{level}(clippy::undocumented_unsafe"));
+        assert!(!lifted.iter().any(|level| text.contains(level)), "{name} need not argue");
+    }
+}
+
+#[test]
 fn dependencies_point_one_way() {
     // Nobody names what stands behind it.
     let order = [

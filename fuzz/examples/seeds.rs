@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use sonde_interp::handoff::{Answer, Engine, Hello, Listener, MAX_MESSAGE, Refusal, Welcome, Wish};
+use sonde_interp::plan::layout::FIXED;
+use sonde_interp::plan::{BUILT_BY_NIX, Fixed, Span, Stamp, digest};
 use sonde_resolve::choose::SymbolSet;
 use sonde_resolve::elf::ElfFacts;
 use sonde_resolve::elf::symbols::SymbolFacts;
@@ -51,6 +53,17 @@ fn main() {
     let entries = [entry("libz.so.1", 0x0303), entry("libz.so.1.3", 0x0303), entry("libc.so.6", 3)];
     write("ld_so_cache", "three", &ldcache::write(&entries).unwrap());
     write("ld_so_cache", "none", &ldcache::write(&[]).unwrap());
+    for (name, bytes) in
+        [("empty", plan("", 7)), ("libraries", plan(LIBRARIES, 7)), ("late", plan("", u64::MAX))]
+    {
+        assert!(sonde::fuzzing::plan(&bytes), "plan {name}");
+        write("plan", name, &bytes);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in archives() {
+        assert!(sonde::fuzzing::nar(&bytes, folder.path()), "archive {name}");
+        write("nar", name, &bytes);
+    }
     let entries = database();
     let mut database = b"NIXI\x01\0\0\0\0\0\0\0".to_vec();
     database.extend(zstd::encode_all(entries.as_slice(), 1).unwrap());
@@ -124,6 +137,74 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         all.push((name, buffer[..length].to_vec()));
     }
     all
+}
+
+const LIBRARIES: &str = r#"
+{"soname":"libz.so.1","needed_by":"/opt/p","answer":{"package":PACKAGE},"reason":"the only one","coverage":99},
+{"soname":"liba.so.1","needed_by":"/opt/p","answer":{"unfit":["A_1"]}},
+{"soname":"libc.so.6","needed_by":"/opt/p","answer":"glibc"}"#;
+const PACKAGE: &str = r#"{"object":"/nix/store/0123456789abcdfghijklmnpqrsvwxyz-zlib-1.3.1","file":"/nix/store/0123456789abcdfghijklmnpqrsvwxyz-zlib-1.3.1/lib/libz.so.1","attribute":"zlib","output":"out"}"#;
+
+/// A plan with an entry in every table, and in its body these libraries and when it was made.
+fn plan(libraries: &str, made: u64) -> Vec<u8> {
+    let body = format!(
+        r#"{{"version":2,"sonde":"0.1.0","program":"/opt/p","build_id":"abcd","made":{made},"loader":"/l","loader_version":[2,43],
+"seeds":{{"folders":["/s"],"stamp":[["/s",1,2]],"files":{{"libs.so":"/s/libs.so"}}}},"libraries":[{libraries}],
+"at_run_time":{{"libr.so":PACKAGE}},"absent":["libn.so"],"choices":{{"liba.so.1":null}},"searched":["/s"],"own":[]}}"#
+    );
+    let body = body.replace("PACKAGE", PACKAGE);
+    let stamp = Stamp { device: 1, inode: 2, size: 3, modified: 1, ..Stamp::ABSENT };
+    let mut rest = Vec::new();
+    let mut add = |bytes: &[u8], length| {
+        let offset = (FIXED + rest.len()) as u32;
+        rest.extend(bytes);
+        Span { offset, length }
+    };
+    let program = add(b"/opt/p\0", 6);
+    let object = b"/nix/store/0123456789abcdfghijklmnpqrsvwxyz-zlib-1.3.1\0";
+    let object = add(object, object.len() as u32 - 1);
+    let watched = add(&[program.to_bytes().as_slice(), &stamp.to_bytes()].concat(), 1);
+    let digests = add(&digest(b"libz.so.1").to_le_bytes(), 1);
+    let fixed = Fixed {
+        flags: BUILT_BY_NIX,
+        sites: sonde_interp::site::Sites { open: 0x20b16, look: 0x2638c },
+        expiry: 100,
+        stamp,
+        program,
+        build_id: add(&[0xab, 0xcd], 2),
+        loader: program,
+        loader_cache: program,
+        served_cache: program,
+        bundled: watched,
+        conditions: watched,
+        objects: add(&object.to_bytes(), 1),
+        settled: digests,
+        provided: digests,
+        folders: digests,
+        entries: digests,
+    };
+    [fixed.to_bytes(&rest, body.as_bytes()).unwrap().as_slice(), &rest, body.as_bytes()].concat()
+}
+
+/// A file, a link, and a folder of everything that a folder can have.
+fn archives() -> [(&'static str, Vec<u8>); 3] {
+    let archive = |words: &str| {
+        let mut bytes = Vec::new();
+        for word in ["nix-archive-1"].into_iter().chain(words.split(' ')) {
+            let word = if word == "EMPTY" { "" } else { word };
+            bytes.extend((word.len() as u64).to_le_bytes());
+            bytes.extend(word.as_bytes());
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        bytes
+    };
+    let file = "( type regular contents hello )";
+    let link = "( type symlink target ../../outside )";
+    let script = "( type regular executable EMPTY contents #!/bin/sh )";
+    let inner = format!("( type directory entry ( name a node {script} ) entry ( name b node {link} ) )");
+    let folder =
+        format!("( type directory entry ( name bin node {inner} ) entry ( name data node {file} ) )");
+    [("file", archive(file)), ("link", archive(link)), ("folder", archive(&folder))]
 }
 
 /// Entries of a nix-index database as they stand in its stream, none of which shares anything with the one before it.

@@ -157,19 +157,21 @@ impl InitialStack {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::ptr;
     use linux_raw_sys::auxvec::{AT_BASE, AT_ENTRY, AT_SECURE};
     use std::vec::Vec;
 
     /// A stack with these arguments and this environment; leaked, as the real one lives for ever.
     fn stack(arguments: &[&'static CStr], environment: &[&'static CStr]) -> InitialStack {
-        let mut words = vec![arguments.len()];
-        words.extend(arguments.iter().map(|text| text.as_ptr() as usize));
-        words.push(0);
-        words.extend(environment.iter().map(|text| text.as_ptr() as usize));
-        words.push(0);
-        words.extend([AT_BASE as usize, 0x1000, AT_ENTRY as usize, 0x2000, AT_NULL as usize, 0]);
+        let word = ptr::without_provenance;
+        let mut words: Vec<*const c_char> = vec![word(arguments.len())];
+        words.extend(arguments.iter().map(|text| text.as_ptr()));
+        words.push(ptr::null());
+        words.extend(environment.iter().map(|text| text.as_ptr()));
+        words.push(ptr::null());
+        words.extend([AT_BASE as usize, 0x1000, AT_ENTRY as usize, 0x2000, AT_NULL as usize, 0].map(word));
         // SAFETY: laid out as the kernel does, and leaked.
-        unsafe { InitialStack::new(Vec::leak(words).as_mut_ptr()) }
+        unsafe { InitialStack::new(Vec::leak(words).as_mut_ptr().cast()) }
     }
 
     fn arguments_of(stack: &InitialStack) -> Vec<&'static CStr> {

@@ -2,11 +2,14 @@
 //! loader does not find.
 //!
 //! `docs/architecture.md` is the map. Dependencies point one way: `cli → doctor → serve → engine → pipeline → {plan, store,
-//! report} → guest → rules → sys`. The binary is the only user of this library, and [`main`] its only door.
+//! report} → guest → rules → sys`. The binary is the only user of this library, and [`main`] its only door
+//! (but for `fuzz/`, which has one of its own).
 
 mod cli;
 mod doctor;
 mod engine;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guest;
 mod index;
 mod pipeline;

@@ -234,7 +234,9 @@ impl Fixed {
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
-pub(super) fn checksum_of(head: &[u8]) -> u64 {
+/// The checksum of a head, which is at least [`FIXED`] bytes long.
+#[must_use]
+pub fn checksum_of(head: &[u8]) -> u64 {
     checksum(checksum(SEED, &head[START..FIXED]), &head[FIXED..])
 }
 

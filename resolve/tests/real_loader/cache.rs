@@ -1,7 +1,7 @@
 //! The loader finds everything in a cache that we wrote or changed, at the path that we gave it, and nothing else.
 
 use crate::elf_writer::{Elf, X86_64};
-use crate::told::tell;
+use crate::told::{CACHE, loader_with_own_cache, tell};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use sonde_resolve::ldcache::{self, Change, Entry};
@@ -11,29 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const FLAGS: i32 = 0x0303;
-/// Where the changed loader looks for its cache, from its working directory.
-const CACHE: &str = "./ld.so.cache";
-
 /// Names of every form that the loader compares in its own way: numbers by their value, digits above letters, and some that
 /// it can neither order nor tell apart.
 fn soname() -> impl Strategy<Value = String> {
     "(lib)?[a-zA-Z+_-]{1,4}[0-9]{0,11}[a-c.]{0,2}\\.so(\\.[0-9]{1,3}){0,3}"
-}
-
-/// A copy of the loader whose cache is a file in its working directory: nothing else is changed, and no privilege is
-/// needed to give it one.
-fn loader_with_own_cache(loader: &Path, folder: &Path) -> PathBuf {
-    const END: &[u8] = b"/etc/ld.so.cache\0";
-    let mut bytes = fs::read(loader).unwrap();
-    let end = bytes.windows(END.len()).position(|window| window == END).expect("the loader names its cache");
-    // In the store it is `/nix/store/…/etc/ld.so.cache`.
-    let start = bytes[..end].iter().rposition(|byte| *byte == 0).unwrap() + 1;
-    bytes[start..end + END.len()].fill(0);
-    bytes[start..start + CACHE.len()].copy_from_slice(CACHE.as_bytes());
-    let copy = folder.join("loader");
-    fs::write(&copy, bytes).unwrap();
-    fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    copy
 }
 
 fn entry(soname: &str, folder: &str) -> Entry {
@@ -49,7 +30,7 @@ fn check(
 ) -> Result<(), TestCaseError> {
     fs::write(folder.join(CACHE), cache).unwrap();
     let needed = expected.keys().map(String::as_str).collect();
-    let program = Elf { machine: X86_64, needed, ..Elf::default() };
+    let program = Elf { machine: X86_64, needed, no_default_lib: true, ..Elf::default() };
     fs::write(folder.join("program"), program.to_bytes()).unwrap();
     let mut command = Command::new(loader);
     command.current_dir(folder).arg(folder.join("program")).env_remove("LD_LIBRARY_PATH");

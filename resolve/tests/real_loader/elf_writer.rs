@@ -19,6 +19,8 @@ const DT_STRSZ: u64 = 10;
 const DT_SYMENT: u64 = 11;
 const DT_RPATH: u64 = 15;
 const DT_RUNPATH: u64 = 29;
+/// `DT_FLAGS_1` with `DF_1_NODEFLIB`.
+const NO_DEFAULT_LIB: (u64, u64) = (0x6fff_fffb, 0x800);
 
 /// A program or library for a machine.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,8 @@ pub(crate) struct Elf<'a> {
     pub(crate) needed: Vec<&'a str>,
     pub(crate) rpath: Option<String>,
     pub(crate) runpath: Option<String>,
+    /// The system's folders are not for it: what its cache does not have is not found.
+    pub(crate) no_default_lib: bool,
 }
 
 impl Elf<'_> {
@@ -44,6 +48,7 @@ impl Elf<'_> {
         let mut table: Vec<(u64, u64)> = self.needed.iter().map(|name| (DT_NEEDED, add(name))).collect();
         table.extend(self.rpath.iter().map(|path| (DT_RPATH, add(path))));
         table.extend(self.runpath.iter().map(|path| (DT_RUNPATH, add(path))));
+        table.extend(self.no_default_lib.then_some(NO_DEFAULT_LIB));
 
         let headers = if interp.is_some() { 5 } else { 3 };
         let dynamic = EHDR + headers * PHDR;

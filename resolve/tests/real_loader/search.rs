@@ -104,6 +104,7 @@ impl Disk {
                 needed: object.needed.iter().map(|name| NAMES[*name]).collect(),
                 rpath: object.rpath.as_ref().map(|list| text(list, ":")),
                 runpath: object.runpath.as_ref().map(|list| text(list, ":")),
+                no_default_lib: false,
             };
             fs::write(path, elf.to_bytes()).unwrap();
         };

@@ -1,8 +1,14 @@
-//! What a loader tells of its searches (`LD_DEBUG=libs`) and of what it found (`LD_TRACE_LOADED_OBJECTS`).
+//! What a loader tells of its searches (`LD_DEBUG=libs`) and of what it found (`LD_TRACE_LOADED_OBJECTS`), and how it is
+//! given a cache.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Where a loader with a cache of its own looks for it: in its working directory.
+pub(crate) const CACHE: &str = "./ld.so.cache";
 
 /// One search for one library.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,6 +41,22 @@ pub(crate) fn tell(command: &mut Command) -> Told {
         Some((name.to_owned(), path))
     });
     Told { found: found.collect(), searches: searches(&stderr) }
+}
+
+/// A copy of the loader whose cache is a file in its working directory: nothing else is changed, and no privilege is
+/// needed to give it one.
+pub(crate) fn loader_with_own_cache(loader: &Path, folder: &Path) -> PathBuf {
+    const END: &[u8] = b"/etc/ld.so.cache\0";
+    let mut bytes = fs::read(loader).unwrap();
+    let end = bytes.windows(END.len()).position(|window| window == END).expect("the loader names its cache");
+    // In the store it is `/nix/store/…/etc/ld.so.cache`.
+    let start = bytes[..end].iter().rposition(|byte| *byte == 0).unwrap() + 1;
+    bytes[start..end + END.len()].fill(0);
+    bytes[start..start + CACHE.len()].copy_from_slice(CACHE.as_bytes());
+    let copy = folder.join("loader");
+    fs::write(&copy, bytes).unwrap();
+    fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+    copy
 }
 
 fn searches(stderr: &str) -> BTreeMap<String, Search> {

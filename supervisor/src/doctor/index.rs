@@ -96,7 +96,8 @@ fn loader(index: &Index) -> Finding {
 }
 
 fn age(imported_at: u64) -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(imported_at)).unwrap_or_default()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_secs(imported_at))
 }
 
 #[cfg(test)]
@@ -111,5 +112,6 @@ mod tests {
             [Level::Ok, Level::Ok, Level::Warning]
         );
         assert!(aged("x", 1).summary.ends_with("1 day ago"));
+        assert_eq!(age(u64::MAX), Duration::ZERO, "a file that says anything");
     }
 }

@@ -78,8 +78,13 @@ impl Body {
 
     /// Reads the body of a plan; `None` for one of another Sonde.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let body: Self = serde_json::from_slice(bytes).ok()?;
+        let body = Self::parse(bytes)?;
         (body.version == VERSION && body.sonde == env!("CARGO_PKG_VERSION")).then_some(body)
+    }
+
+    /// The same of any Sonde.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
     }
 
     /// Every soname that a package provides, and which.
@@ -134,6 +139,11 @@ pub(crate) struct Draft {
 impl Draft {
     /// Takes up a plan that was kept.
     pub(crate) fn of(plan: &Plan<'_>) -> Option<Self> {
+        Self::with(plan, Body::read(plan.body())?)
+    }
+
+    /// The same, with the plan's body in the hand.
+    pub(crate) fn with(plan: &Plan<'_>, body: Body) -> Option<Self> {
         let some = |text: &CStr| (!text.is_empty()).then(|| path_of(text).to_owned());
         let object = |text: &CStr| StorePath::new(text.to_str().ok()?);
         Some(Self {
@@ -149,7 +159,7 @@ impl Draft {
             settled: plan.settled().collect(),
             provided: plan.provided().collect(),
             contents: Contents::of_plan(plan),
-            body: Body::read(plan.body())?,
+            body,
         })
     }
 
@@ -168,7 +178,12 @@ impl Draft {
         let fixed = Fixed {
             flags: self.flags,
             sites: self.sites,
-            expiry: if self.body.absent.is_empty() { 0 } else { self.body.made + ABSENCE_STANDS },
+            // A kept plan says what it likes of its time.
+            expiry: if self.body.absent.is_empty() {
+                0
+            } else {
+                self.body.made.saturating_add(ABSENCE_STANDS)
+            },
             stamp: self.stamp,
             program: path(&mut rest, &self.body.program)?,
             build_id: rest.bytes(&self.build_id, self.build_id.len())?,
@@ -293,6 +308,14 @@ pub(crate) mod tests {
         }
         assert_eq!(draft.body.build_id(), [0xab]);
         assert_eq!(Body::read(&serde_json::to_vec(&draft.body).unwrap()).unwrap().closure().needs.len(), 1);
+    }
+
+    #[test]
+    fn a_plan_made_at_the_end_of_time_can_be_written() {
+        let mut draft = draft();
+        draft.body.absent.insert("libnever.so.1".to_owned());
+        draft.body.made = u64::MAX;
+        assert!(Plan::read(&draft.to_bytes().unwrap()).unwrap().is_expired(u64::MAX));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Rows of equal width.
 #[derive(Debug)]
@@ -69,8 +69,9 @@ pub(crate) fn bytes(size: u64) -> String {
 
 /// How long ago something was; `then` is in seconds since 1970.
 pub(crate) fn age(then: u64) -> String {
-    let then = UNIX_EPOCH + Duration::from_secs(then);
-    let seconds = SystemTime::now().duration_since(then).map_or(0, |age| age.as_secs());
+    // A file may say any number: there are times that no clock can show.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let seconds = now.saturating_sub(then);
     let (count, unit) = match seconds {
         ..60 => (seconds, "second"),
         60..3600 => (seconds / 60, "minute"),
@@ -146,6 +147,7 @@ mod tests {
         assert_eq!(age(now - 90), "1 minute ago");
         assert_eq!(age(now - 3 * 86400), "3 days ago");
         assert_eq!(age(now + 100), "0 seconds ago", "a clock that was wrong");
+        assert_eq!(age(u64::MAX), "0 seconds ago", "a file that says anything");
     }
 
     #[test]

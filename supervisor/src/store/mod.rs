@@ -14,6 +14,8 @@ mod realiser;
 mod tally;
 
 pub(crate) use config::{ConfigError, StoreConfig, StoreMode};
+#[cfg(feature = "fuzzing")]
+pub(crate) use embedded::fuzzing;
 pub(crate) use embedded::{Condition, EmbeddedError, EmbeddedStore, http_agent, http_get};
 pub(crate) use files::{STORE, StoreFiles};
 pub(crate) use forecast::Forecast;

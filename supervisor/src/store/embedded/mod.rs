@@ -7,6 +7,8 @@
 mod cache;
 mod error;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hash;
 mod http;
 mod layout;
