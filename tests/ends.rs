@@ -40,15 +40,11 @@ fn a_pipe_ends_with_the_program_even_if_its_tree_lives_on() {
 
 #[test]
 fn the_supervisor_ends_when_its_tree_does() {
-    if std::env::var("SONDE_TEST_ENGINE").as_deref() == Ok("Inline") {
-        return eprintln!(
-            "SKIPPED 1 check: inline nobody sees from outside whom a supervisor serves; see `survival`"
-        );
-    }
     let guest = fixture().guest("end");
     let before = supervisors();
     for _ in 0..5 {
-        assert!(run(fixture().root(Who::Root).command(&guest).args(["exit", "0"])).succeeded());
+        let root = fixture().with_trees(fixture().root(Who::Root));
+        assert!(run(root.command(&guest).args(["exit", "0"])).succeeded());
     }
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {

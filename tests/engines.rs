@@ -134,7 +134,7 @@ fn a_program_that_a_debugger_has_runs_under_the_other_engine() {
     ];
     for debugger in debuggers {
         for who in EVERYBODY {
-            for engine in [Engine::Auto, Engine::Inline] {
+            for engine in [Engine::Seccomp, Engine::Inline] {
                 let root = fixture().under(engine, fixture().root(who));
                 let mut command = root.command(CURL);
                 let Some(outcome) = under_a_debugger(debugger, command.arg("--version")) else { continue };

@@ -141,3 +141,28 @@ assert before == opened(), (before, opened())";
     assert_eq!(outcome.stdout, line, "{outcome}");
     assert!(outcome.succeeded(), "{outcome}");
 }
+
+#[test]
+fn an_open_changes_no_more_than_a_system_call_does() {
+    let guest = fixture().guest("registers");
+    let root = inline(fixture().root(Who::Alice));
+    for (path, said) in [
+        ("/usr/lib/libexpat.so.1", "opened\n"),
+        ("/usr/lib/libnobody-has-this.so.1", "not opened\n"),
+        ("/etc/nothing-is-here", "not opened\n"),
+        ("/etc/passwd", "opened\n"),
+    ] {
+        let outcome = run(root.command(&guest).arg(path));
+        assert_eq!(outcome.stdout, said, "{path}: {outcome}");
+    }
+}
+
+#[test]
+fn a_child_that_shares_its_parents_memory_may_ask() {
+    for who in EVERYBODY {
+        let outcome =
+            run(inline(fixture().root(who)).command(fixture().guest("load")).args(["vfork", EXPAT, PNG]));
+        assert_eq!(outcome.stdout.matches(": map /nix/store/").count(), 2, "{who:?}: {outcome}");
+        assert!(outcome.succeeded(), "{who:?}: {outcome}");
+    }
+}

@@ -19,6 +19,7 @@
 //! - `filters`: programs that use seccomp themselves
 //! - `log`: nothing unless it is asked for, and never in a program's way
 //! - `find`: who has a library, who would be chosen, and why
+//! - `glibcs`: other glibcs than this machine's are served
 //! - `plan`: where a program's libraries would come from, and fetching them ahead
 //! - `doctor`: whatever keeps programs from running is found, with a way out
 //! - `help`: help, manual pages and completions agree, and bash understands them
@@ -50,6 +51,7 @@ mod engines;
 mod faults;
 mod filters;
 mod find;
+mod glibcs;
 mod help;
 mod identity;
 mod index;

@@ -105,7 +105,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         filter_flags: 8,
         supervisor_pid: 7,
         filter: &[6, 0, 0, 0, 0, 0, 0xff, 0x7f],
-        site: 0x2a1b,
+        sites: sonde_interp::site::Sites { open: 0x2a1b, look: 0 },
         cache: [b"/etc/ld.so.cache", b"/home/alice/.cache/sonde/served/0.cache"],
         door: b"/run/user/1000/sonde/socket",
     };

@@ -56,6 +56,8 @@ pub use engine::{Engine, Wish};
 pub use watch::{FORM, Watch};
 use wire::{Reader, Writer};
 
+use crate::site::Sites;
+
 /// Raised whenever a message changes its layout; the other side refuses what it does not know.
 pub const PROTOCOL: u32 = 3;
 
@@ -141,8 +143,8 @@ pub struct Welcome<'a> {
     pub supervisor_pid: u32,
     /// `struct sock_filter` rows in memory order; empty for a member, which inherits the filter or the tracer.
     pub filter: &'a [u8],
-    /// Engine inline: where the loader opens files, in bytes behind its load bias ([`crate::site`]).
-    pub site: u64,
+    /// Engine inline: where the loader is changed.
+    pub sites: Sites,
     /// Engine inline: the path at which the loader looks for its cache, and the file that is to be opened in its place.
     /// Empty where there is none to be had without asking.
     pub cache: [&'a [u8]; 2],
@@ -262,7 +264,8 @@ impl<'a> Answer<'a> {
                 writer.u32(welcome.filter_flags)?;
                 writer.u32(welcome.supervisor_pid)?;
                 writer.bytes(welcome.filter)?;
-                writer.u64(welcome.site)?;
+                writer.u32(welcome.sites.open)?;
+                writer.u32(welcome.sites.look)?;
                 writer.bytes(welcome.cache[0])?;
                 writer.bytes(welcome.cache[1])?;
                 writer.bytes(welcome.door)?;
@@ -292,7 +295,7 @@ impl<'a> Answer<'a> {
                 filter_flags: reader.u32()?,
                 supervisor_pid: reader.u32()?,
                 filter: reader.bytes()?,
-                site: reader.u64()?,
+                sites: Sites { open: reader.u32()?, look: reader.u32()? },
                 cache: [reader.bytes()?, reader.bytes()?],
                 door: reader.bytes()?,
             }),
@@ -366,7 +369,7 @@ mod tests {
             filter_flags: 0x28,
             supervisor_pid: 77,
             filter: &[1, 2, 3, 4, 5, 6, 7, 8],
-            site: 0x20b16,
+            sites: Sites { open: 0x20b16, look: 0x2638c },
             cache: [b"/etc/ld.so.cache", b"/home/alice/.cache/sonde/served/x.cache"],
             door: b"/run/user/1000/sonde/socket",
         })

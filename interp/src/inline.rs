@@ -1,6 +1,6 @@
 //! Engine inline: the loader itself is changed where it opens files, so that what it cannot open is asked for.
 //!
-//! Before the loader runs its one instruction for opens becomes a jump to [`crate::arch::open_of_loader`]. From then on
+//! Before the loader runs its one instruction for opens becomes a jump into [`crate::arch`]. From then on
 //! the shim's code is called in the middle of a program that knows nothing of it: in any thread, between fork and exec,
 //! in signal handlers, on small stacks. So [`opened`] keeps nothing open, changes nothing that others see, allocates
 //! nothing, and is given back to the loader with the kernel's own answer whenever anything is in doubt.
@@ -10,17 +10,17 @@ use core::ptr;
 use core::slice;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use linux_raw_sys::errno::{EACCES, EADDRNOTAVAIL, EINVAL, ENOENT};
+use linux_raw_sys::errno::{EACCES, EINVAL, ENOENT};
 use linux_raw_sys::general::{
-    AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_ACCMODE, O_CLOEXEC, O_RDONLY, PROT_EXEC, PROT_READ, PROT_WRITE,
+    AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_ACCMODE, O_CLOEXEC, O_RDONLY, PROT_READ, PROT_WRITE,
 };
-use sonde_interp::elf::{Image, PAGE};
+use sonde_interp::elf::PAGE;
 use sonde_interp::handoff::{Answer, MAX_VERDICT, Miss};
 use sonde_interp::served::Served;
-use sonde_interp::site;
+use sonde_interp::site::{self, Sites};
 use sonde_interp::stack::InitialStack;
 
-use crate::arch;
+use crate::change::change;
 use crate::map::{self, Head, Loader, MapError, Place};
 use crate::supervisor;
 use crate::sys::{self, Address, Descriptor, Errno, Received};
@@ -42,8 +42,7 @@ const NEAR_STACK: usize = 16 << 10;
 
 /// What is to be changed in a loader, and for what.
 pub(crate) struct Change<'a> {
-    /// See [`Welcome::site`](sonde_interp::handoff::Welcome).
-    pub(crate) site: u64,
+    pub(crate) sites: Sites,
     /// Where the loader looks for its cache, and what it is to find there.
     pub(crate) cache: [&'a [u8]; 2],
     /// Where to ask; nowhere means that a supervisor is started for each question.
@@ -90,7 +89,7 @@ pub(crate) fn load(
     let image = head.image().map_err(errno)?;
     let place = Place::Near((crate::own_base() as u64).saturating_sub(BELOW));
     let loader = map::map_loader(file, &image, place).map_err(errno)?;
-    let kept = change(&image, &loader, wanted.site)
+    let kept = change(&image, &loader, wanted.sites)
         .and_then(|instruction| keep(wanted, instruction, stack, supervisor));
     match kept {
         Ok(()) => Ok(loader),
@@ -100,38 +99,6 @@ pub(crate) fn load(
             Err(errno)
         }
     }
-}
-
-/// Writes the jump; returns where.
-fn change(image: &Image<'_>, loader: &Loader, at: u64) -> Result<u64, Errno> {
-    let length = site::INSTRUCTIONS.len() as u64;
-    let end = at.checked_add(length).ok_or(EINVAL)?;
-    let is_code = |segment: &sonde_interp::elf::Segment| {
-        segment.execute && segment.address <= at && end <= segment.address + segment.file_size
-    };
-    if !image.segments().any(|segment| is_code(&segment)) {
-        return Err(EINVAL);
-    }
-    let address = at.wrapping_add(loader.bias);
-    // SAFETY: these bytes lie in a segment that was mapped from the file, and nobody else refers to them.
-    let code = unsafe { slice::from_raw_parts_mut(address as *mut u8, site::JUMP) };
-    // SAFETY: as above, to be read only.
-    let found = unsafe { slice::from_raw_parts(address as *const u8, site::INSTRUCTIONS.len()) };
-    if found != site::INSTRUCTIONS {
-        return Err(EINVAL);
-    }
-    let target = arch::open_of_loader as *const () as u64;
-    let jump = site::jump(address, target).ok_or(EADDRNOTAVAIL)?;
-    arch::RETURN.store((address + length) as usize, Ordering::Relaxed);
-    let page = address & !(PAGE - 1);
-    let pages = (address + length).next_multiple_of(PAGE) - page;
-    // SAFETY: the loader does not run yet. If it cannot be made executable again it never will: the caller unmaps it.
-    unsafe {
-        sys::protect(page, pages, PROT_READ | PROT_WRITE)?;
-        code.copy_from_slice(&jump);
-        sys::protect(page, pages, PROT_READ | PROT_EXEC)?;
-    }
-    Ok(address)
 }
 
 /// Copies what [`opened`] will need to pages of our own.
@@ -205,6 +172,23 @@ pub(crate) unsafe extern "C" fn opened(
         None
     };
     provided.map_or(result, |file| file.into_number() as isize)
+}
+
+/// What the loader's look at a file returns, which the kernel has answered with `ENOENT`: its cache is the one that is served.
+///
+/// # Safety
+/// `path` must be what the kernel has just read: a path with its NUL. The kernel must be able to write to `status`.
+pub(crate) unsafe extern "C" fn looked(path: *const c_char, status: usize) -> isize {
+    const MISSED: isize = -(ENOENT as isize);
+    // SAFETY: set before the loader ran, and never changed.
+    let known = unsafe { KNOWN.load(Ordering::Relaxed).as_ref() };
+    // SAFETY: the caller's promise.
+    let is_cache = |known: &&Known| unsafe { CStr::from_ptr(path) } == known.loader_cache;
+    let Some(known) = known.filter(is_cache).filter(|known| !known.served_cache.is_empty()) else {
+        return MISSED;
+    };
+    // SAFETY: the caller's promise.
+    unsafe { sys::look(known.served_cache, status) }
 }
 
 /// Something is not there, or not whole: what is to be taken for it, if anything is.

@@ -198,7 +198,7 @@ fn join_inline(
     loader: &Descriptor,
 ) -> Result<Loader, Errno> {
     let loaded = Address::of(welcome.door.iter().copied()).and_then(|door| {
-        let wanted = inline::Change { site: welcome.site, cache: welcome.cache, door: Some(door) };
+        let wanted = inline::Change { sites: welcome.sites, cache: welcome.cache, door: Some(door) };
         inline::load(loader, &wanted, stack, supervisor)
     });
     let errno = match loaded {

@@ -3,6 +3,7 @@
 #![no_main]
 
 mod arch;
+mod change;
 mod executable;
 mod inline;
 mod launch;

@@ -11,6 +11,8 @@ use core::ffi::CStr;
 pub use layout::{BUILT_BY_NIX, ELSEWHERE, Fixed, INLINE, LOOKS_AT_CACHE, Span, Stamp};
 use layout::{FIXED, MAGIC, VERSION, WATCHED, checksum_of, u32_at, u64_at};
 
+use crate::site::Sites;
+
 /// Where plans lie, below the user's cache folder (`$XDG_CACHE_HOME`, or `.cache` in `$HOME`).
 pub const FOLDER: &str = "sonde/plans";
 
@@ -122,10 +124,10 @@ impl<'a> Plan<'a> {
         self.fixed.flags
     }
 
-    /// Where the loader opens files, in bytes behind its load bias; 0 where that is not known.
+    /// Where the loader is to be changed.
     #[must_use]
-    pub fn site(&self) -> u64 {
-        u64::from(self.fixed.site)
+    pub fn sites(&self) -> Sites {
+        self.fixed.sites
     }
 
     /// May a start go by it, of this program, whose file has this stamp? Everything that decided is as it was, and whatever
@@ -273,7 +275,7 @@ mod tests {
         let digests = table(&digest(b"/opt/program").to_le_bytes());
         let fixed = Fixed {
             flags: BUILT_BY_NIX,
-            site: 0x20b16,
+            sites: Sites { open: 0x20b16, look: 0x2638c },
             expiry: 100,
             stamp,
             program,
@@ -326,7 +328,7 @@ mod tests {
         assert_eq!(plan.program(), c"/opt/program");
         assert_eq!(plan.build_id(), b"/opt");
         assert_eq!(plan.stamp(), stamp());
-        assert_eq!((plan.flags(), plan.site()), (BUILT_BY_NIX, 0x20b16));
+        assert_eq!((plan.flags(), plan.sites()), (BUILT_BY_NIX, Sites { open: 0x20b16, look: 0x2638c }));
         assert_eq!(plan.bundled().collect::<Vec<_>>(), [(c"/opt/program", stamp())]);
         assert_eq!(plan.objects().collect::<Vec<_>>(), [c"/opt/program"]);
         assert!(plan.settled().chain(plan.provided()).eq([digest(b"/opt/program"); 2]));

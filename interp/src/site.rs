@@ -1,21 +1,97 @@
 //! What the engine inline changes in a loader, and which of its opens are worth a question.
 //!
-//! glibc opens every file of a search with one instruction: `mov $AT_FDCWD,%edi; syscall` (`__open64_nocancel`,
-//! sysdeps/unix/sysv/linux/open64_nocancel.c, as compiled by gcc). Its first five bytes become a jump.
+//! glibc opens every file of a search by one system call, openat(2) (since 2.26: `__open64_nocancel`,
+//! sysdeps/unix/sysv/linux/open64_nocancel.c). How gcc writes it differs: before `syscall` stand `mov $AT_FDCWD,%edi` and
+//! `mov $__NR_openat,%eax` in either order, at times with a copy of another register between them (2.27 to 2.44, as Debian
+//! and Ubuntu build them). Whichever stands last has five bytes, and these become a jump.
+//!
+//! From 2.44 on it also looks at its cache (`_dl_check_ldsocache_needs_loading`, elf/dl-cache.c), by its only newfstatat(2)
+//! (`__fstatat64_time64`): `mov $__NR_newfstatat,%eax; syscall`.
 
-/// The instructions: `mov $-100,%edi`, and `syscall` behind it, which stays.
-pub const INSTRUCTIONS: [u8; 7] = [0xbf, 0x9c, 0xff, 0xff, 0xff, 0x0f, 0x05];
+/// `mov $AT_FDCWD,%edi`
+const FOLDER: [u8; JUMP] = [0xbf, 0x9c, 0xff, 0xff, 0xff];
+
+/// `mov $__NR_openat,%eax`
+const OPENAT: [u8; JUMP] = [0xb8, 0x01, 0x01, 0x00, 0x00];
+
+/// `mov $__NR_newfstatat,%eax`
+const NEWFSTATAT: [u8; JUMP] = [0xb8, 0x06, 0x01, 0x00, 0x00];
+
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
 /// What a jump takes, in bytes.
 pub const JUMP: usize = 5;
 
-/// Where `code` has the instructions, in bytes from its start; nothing unless there is exactly one such place.
+/// The jump and the `syscall` behind it, in bytes.
+pub const LENGTH: usize = JUMP + SYSCALL.len();
+
+/// Where a loader is changed, in bytes behind its load bias.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sites {
+    /// Where it opens files; 0 where that is not known.
+    pub open: u32,
+    /// Where it looks at its cache; 0 for a loader that does not.
+    pub look: u32,
+}
+
+/// The instruction that a jump takes the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// `mov $AT_FDCWD,%edi`, of an open.
+    Folder,
+    /// `mov $__NR_openat,%eax`
+    Openat,
+    /// `mov $__NR_newfstatat,%eax`
+    Newfstatat,
+}
+
+impl Replaced {
+    /// Which it is, at the beginning of a loader's `code`; none if that is no place for a jump.
+    #[must_use]
+    pub fn at(code: &[u8]) -> Option<Self> {
+        let (instruction, rest) = code.split_first_chunk()?;
+        let replaced = match *instruction {
+            FOLDER => Self::Folder,
+            OPENAT => Self::Openat,
+            NEWFSTATAT => Self::Newfstatat,
+            _ => return None,
+        };
+        rest.starts_with(&SYSCALL).then_some(replaced)
+    }
+}
+
+/// Where `code` opens files, in bytes from its start; nothing unless there is exactly one such place.
 #[must_use]
-pub fn find(code: &[u8]) -> Option<usize> {
-    let mut places =
-        code.windows(INSTRUCTIONS.len()).enumerate().filter(|(_, window)| **window == INSTRUCTIONS);
-    let (place, _) = places.next()?;
+pub fn find_open(code: &[u8]) -> Option<usize> {
+    only((0..code.len()).filter(|at| is_open(code, *at)))
+}
+
+/// Where `code` looks at files, in the same manner.
+#[must_use]
+pub fn find_look(code: &[u8]) -> Option<usize> {
+    let is_look = |at: &usize| code.get(*at..).and_then(Replaced::at) == Some(Replaced::Newfstatat);
+    only((0..code.len()).filter(is_look))
+}
+
+fn only(mut places: impl Iterator<Item = usize>) -> Option<usize> {
+    let place = places.next()?;
     places.next().is_none().then_some(place)
+}
+
+/// Is here the second of the two instructions, the first close before it and the system call behind it?
+fn is_open(code: &[u8], at: usize) -> bool {
+    let other = match code.get(at..).and_then(Replaced::at) {
+        Some(Replaced::Folder) => OPENAT,
+        Some(Replaced::Openat) => FOLDER,
+        _ => return false,
+    };
+    let before = code.get(..at).unwrap_or_default();
+    let without_copy = || match before {
+        // mov between two registers of 64 bits, the first eight
+        [earlier @ .., 0x48, 0x89, 0xc0..=0xff] => Some(earlier),
+        _ => None,
+    };
+    before.ends_with(&other) || without_copy().is_some_and(|earlier| earlier.ends_with(&other))
 }
 
 /// The jump from one address to another: the instruction has room for ±2 GiB.
@@ -57,12 +133,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_place_is_known_in_either_order() {
+        let copies: [&[u8]; 3] = [&[], &[0x48, 0x89, 0xfe], &[0x48, 0x89, 0xc6]];
+        for (first, second) in [(FOLDER, OPENAT), (OPENAT, FOLDER)] {
+            for copy in copies {
+                let code = [&[0x90; 9][..], &first, copy, &second, &SYSCALL, &[0xc3; 3]].concat();
+                let place = 9 + JUMP + copy.len();
+                assert_eq!(find_open(&code), Some(place), "{code:x?}");
+                let replaced = if second == FOLDER { Replaced::Folder } else { Replaced::Openat };
+                assert_eq!(Replaced::at(&code[place..]), Some(replaced));
+            }
+        }
+    }
+
+    #[test]
     fn only_one_place_is_the_place() {
-        let one = [&[0x90; 9][..], &INSTRUCTIONS, &[0xc3; 3]].concat();
-        assert_eq!(find(&one), Some(9));
-        assert_eq!(find(&[&one[..], &one].concat()), None);
-        assert_eq!(find(&one[..15]), None);
-        assert_eq!(find(b""), None);
+        let one = [&OPENAT[..], &FOLDER, &SYSCALL].concat();
+        assert_eq!(find_open(&one), Some(JUMP));
+        assert_eq!(find_open(&[&one[..], &one].concat()), None);
+        assert_eq!(find_open(&one[..11]), None);
+        assert_eq!(find_open(&one[1..]), None);
+        assert_eq!(find_open(&[&OPENAT[..], &[0x89, 0xfe], &FOLDER, &SYSCALL].concat()), None);
+        // openat(2) of something else's folder, and another call
+        assert_eq!(find_open(&[&OPENAT[..], &SYSCALL].concat()), None);
+        assert_eq!(find_open(&[&[0xb8, 2, 0, 0, 0][..], &FOLDER, &SYSCALL].concat()), None);
+        assert_eq!(find_open(b""), None);
+    }
+
+    #[test]
+    fn where_it_looks_is_known_if_it_looks_at_one_place() {
+        let look = [&[0x41, 0x89, 0xca][..], &NEWFSTATAT, &SYSCALL].concat();
+        assert_eq!(find_look(&look), Some(3));
+        assert_eq!(find_look(&[&look[..], &look].concat()), None);
+        assert_eq!(find_look(&look[..9]), None);
+        assert_eq!(find_open(&look), None);
     }
 
     #[test]

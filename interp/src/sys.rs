@@ -158,6 +158,15 @@ pub(crate) fn stamp_at(path: &CStr) -> Stamp {
     })
 }
 
+/// Looks at what a path leads to, for somebody else; the result is the kernel's, errors as `-errno`.
+///
+/// # Safety
+/// The kernel must be allowed to write a `struct stat` to `status`.
+pub(crate) unsafe fn look(path: &CStr, status: usize) -> isize {
+    // SAFETY: `path` is NUL-terminated and only read; the rest is the caller's.
+    unsafe { syscall(__NR_stat, [path.as_ptr() as usize, status, 0, 0, 0, 0]) }
+}
+
 /// Where a symbolic link leads, without a NUL; an error if that does not fit.
 pub(crate) fn read_link<'b>(path: &CStr, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let arguments = [path.as_ptr() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0];

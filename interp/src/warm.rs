@@ -9,9 +9,7 @@ use linux_raw_sys::general::{
     AT_FDCWD, MAP_PRIVATE, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, PROT_READ, S_IFMT, S_IFREG,
 };
 use sonde_interp::handoff::GUARD_VARIABLE;
-use sonde_interp::plan::{
-    ELSEWHERE, FOLDER, INLINE, LARGEST, LOOKS_AT_CACHE, Plan, Stamp, World, file_name, key,
-};
+use sonde_interp::plan::{ELSEWHERE, FOLDER, INLINE, LARGEST, Plan, Stamp, World, file_name, key};
 use sonde_interp::stack::InitialStack;
 
 use crate::inline::{self, Change};
@@ -46,7 +44,7 @@ pub(crate) fn start(stack: &InitialStack, file: Option<&Descriptor>, supervisor:
     let program = sys::read_link(link.text()?, &mut buffer).ok()?;
     let mapped = map(stack, program)?;
     let started = Plan::read(mapped.bytes()).and_then(|plan| {
-        let fits = plan.flags() & (INLINE | ELSEWHERE | LOOKS_AT_CACHE) == INLINE;
+        let fits = plan.flags() & (INLINE | ELSEWHERE) == INLINE;
         let holds = fits && plan.holds(program, sys::stamp_at(link.text()?), &Here);
         // Whose tree it belongs to, and what is a supervisor itself, is not its own master.
         if !holds || stack.variable(GUARD_VARIABLE).is_some() || !supervisor::is_alone() {
@@ -54,7 +52,7 @@ pub(crate) fn start(stack: &InitialStack, file: Option<&Descriptor>, supervisor:
         }
         let loader = sys::open(plan.loader()).ok()?;
         let cache = [plan.loader_cache(), plan.served_cache()].map(CStr::to_bytes);
-        let wanted = Change { site: plan.site(), cache, door: supervisor::users_door(stack) };
+        let wanted = Change { sites: plan.sites(), cache, door: supervisor::users_door(stack) };
         inline::load(&loader, &wanted, stack, supervisor).ok()
     });
     mapped.unmap();

@@ -1,6 +1,7 @@
 // Opens each library that is named, in the way that the first argument says, and prints where it came from:
 //   here      in the main thread
 //   fork      in a forked child that does not exec
+//   vfork     in a child that shares the memory, while its parent waits
 //   threads   each in a thread of its own, all at once
 //   alarms    in the main thread, under a storm of SIGALRM
 //   asked     each line of standard input, when it arrives
@@ -29,6 +30,17 @@ int main(int argc, char **argv) {
             waitpid(child, &status, 0);
             return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
         }
+    }
+    if (strcmp(way, "vfork") == 0) {
+        int status;
+        pid_t child = vfork();
+        if (child == 0) {
+            for (int i = 2; i < argc; i++) failed += (long)load(argv[i]);
+            fflush(stdout);
+            _exit(failed ? 1 : 0);
+        }
+        waitpid(child, &status, 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
     }
     if (strcmp(way, "daemon") == 0 || strcmp(way, "outlive") == 0) {
         int gone[2];

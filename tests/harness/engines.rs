@@ -9,7 +9,7 @@ use super::Fixture;
 /// An engine, as a tree can have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// Whichever works; on this machine, user notification.
+    /// Whichever works; on this machine, inline, and user notification where that stands back.
     Auto,
     /// User notification.
     Seccomp,
@@ -66,7 +66,7 @@ impl Engine {
 }
 
 impl Fixture {
-    /// The root, configured for the engine that `SONDE_TEST_ENGINE` names (`Ptrace`, `PtraceAll`, `Inline`), if it is set: so the
+    /// The root, configured for the engine that `SONDE_TEST_ENGINE` names (`Seccomp`, `Ptrace`, …), if it is set: so the
     /// whole suite can be run under each.
     pub(super) fn under_the_engine_of_this_run(&self, root: RootBuilder) -> RootBuilder {
         let Ok(wanted) = std::env::var("SONDE_TEST_ENGINE") else { return root };
@@ -74,10 +74,11 @@ impl Fixture {
         self.under(engine.unwrap_or_else(|| panic!("SONDE_TEST_ENGINE={wanted}: no such engine")), root)
     }
 
-    /// The root, configured for an engine whose trees stay together, if that of this run is none.
+    /// The root, configured for an engine whose trees stay together and have a supervisor, if that of this run is none.
     pub fn with_trees(&self, root: RootBuilder) -> RootBuilder {
         let wanted = std::env::var("SONDE_TEST_ENGINE").unwrap_or_default();
-        if wanted == format!("{:?}", Engine::Inline) { self.under(Engine::Seccomp, root) } else { root }
+        let stays = TREE_ENGINES.into_iter().any(|engine| format!("{engine:?}") == wanted);
+        if stays { root } else { self.under(Engine::Seccomp, root) }
     }
 
     /// The root, configured for an engine.

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports)] // tests, benches and the demo each use a part
 
 mod engines;
+mod glibcs;
 mod guests;
 pub mod output;
 mod plain;
@@ -17,6 +18,7 @@ use sonde_world::serve::CacheServer;
 use sonde_world::{Program, RootBuilder, World};
 
 pub use engines::{EVERY_ENGINE, Engine, TREE_ENGINES};
+pub use glibcs::{Glibc, glibcs};
 pub use guests::cc;
 pub use output::{Conversation, Outcome, run};
 pub use plain::{PLAIN_SONDE, PLAIN_STORE};

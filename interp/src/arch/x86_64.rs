@@ -6,8 +6,10 @@ use core::arch::{asm, global_asm, naked_asm};
 use core::ffi::c_char;
 use core::sync::atomic::AtomicUsize;
 
+use linux_raw_sys::errno::ENOENT;
 use linux_raw_sys::general::{
-    __NR_clone, __NR_exit, __NR_openat, __NR_prctl, AT_FDCWD, CLONE_NEWUSER, CLONE_VFORK, CLONE_VM,
+    __NR_clone, __NR_exit, __NR_newfstatat, __NR_openat, __NR_prctl, AT_FDCWD, CLONE_NEWUSER, CLONE_VFORK,
+    CLONE_VM,
 };
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_MM_MAP, prctl_mm_map};
 
@@ -59,61 +61,129 @@ pub(crate) unsafe extern "C" fn enter(top: *mut usize, entry: usize) -> ! {
     )
 }
 
-/// Where [`open_of_loader`] goes on: behind the loader's own `syscall`.
-pub(crate) static RETURN: AtomicUsize = AtomicUsize::new(0);
+/// Where [`open`] goes on: behind the loader's own `syscall`.
+pub(crate) static BACK_FROM_OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Stands in for `mov $AT_FDCWD,%edi; syscall` in the loader, which jumps here and is jumped back to. If the call is
-/// openat(2), [`crate::inline::opened`] says what it returns.
-///
-/// As a system call does, it leaves all registers but rax, rcx and r11 as they were, and the red zone below the stack
-/// pointer (System V ABI, 3.2.2). Of the vector registers the shim's own code changes no more than what fxsave keeps: it
-/// is compiled for plain x86-64, whose instructions leave the upper parts of wider registers alone.
+/// Where [`look`] goes on.
+pub(crate) static BACK_FROM_LOOK: AtomicUsize = AtomicUsize::new(0);
+
+/// Keeps what a system call leaves as it was: all registers but rax, rcx and r11, and the red zone below the stack pointer
+/// (System V ABI, 3.2.2), which is in rcx then. Of the vector registers the shim's own code changes no more than what fxsave
+/// keeps: it is compiled for plain x86-64, whose instructions leave the upper parts of wider registers alone.
+macro_rules! keep_registers {
+    () => {
+        "mov rcx, rsp
+        lea rsp, [rsp - 128]
+        push rbp
+        push rdi
+        push rsi
+        push rdx
+        push r8
+        push r9
+        push r10
+        mov rbp, rsp
+        sub rsp, 512
+        and rsp, -16
+        fxsave64 [rsp]"
+    };
+}
+
+/// Undoes [`keep_registers`].
+macro_rules! restore_registers {
+    () => {
+        "fxrstor64 [rsp]
+        mov rsp, rbp
+        pop r10
+        pop r9
+        pop r8
+        pop rdx
+        pop rsi
+        pop rdi
+        pop rbp
+        lea rsp, [rsp + 128]"
+    };
+}
+
+/// Stands in for `mov $AT_FDCWD,%edi; syscall` in the loader, which jumps here and is jumped back to.
 ///
 /// # Safety
-/// Not to be called: only a loader that was changed for it may jump here, once [`RETURN`] is set.
+/// Not to be called: only a loader that was changed for it may jump here, once [`BACK_FROM_OPEN`] is set.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn open_of_loader() {
+pub(crate) unsafe extern "C" fn open_without_folder() {
     naked_asm!(
         "mov edi, {at_fdcwd}",
         "cmp eax, {openat}",
+        "jmp {open}",
+        at_fdcwd = const AT_FDCWD,
+        openat = const __NR_openat,
+        open = sym open,
+    )
+}
+
+/// Stands in for `mov $__NR_openat,%eax; syscall`.
+///
+/// # Safety
+/// As [`open_without_folder`].
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn open_without_number() {
+    naked_asm!(
+        "mov eax, {openat}",
+        "cmp edi, {at_fdcwd}",
+        "jmp {open}",
+        at_fdcwd = const AT_FDCWD,
+        openat = const __NR_openat,
+        open = sym open,
+    )
+}
+
+/// Makes the call. If the last comparison has found it to be the loader's open of a path, [`crate::inline::opened`] says
+/// what it returns.
+///
+/// # Safety
+/// As [`open_without_folder`].
+#[unsafe(naked)]
+unsafe extern "C" fn open() {
+    naked_asm!(
         "jne 2f",
         "syscall",
-        "mov rcx, rsp",
-        "lea rsp, [rsp - 128]", // the red zone
-        "push rbp",
-        "push rdi",
-        "push rsi",
-        "push rdx",
-        "push r8",
-        "push r9",
-        "push r10",
-        "mov rbp, rsp",
-        "sub rsp, 512",
-        "and rsp, -16",
-        "fxsave64 [rsp]",
+        keep_registers!(),
         "mov rdi, rsi", // the path
         "mov esi, edx", // the flags
         "mov rdx, rcx", // the loader's stack pointer
         "mov rcx, rax", // what the kernel said
         "call {opened}",
-        "fxrstor64 [rsp]",
-        "mov rsp, rbp",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rdx",
-        "pop rsi",
-        "pop rdi",
-        "pop rbp",
-        "lea rsp, [rsp + 128]",
+        restore_registers!(),
         "jmp qword ptr [rip + {back}]",
         "2:",
         "syscall",
         "jmp qword ptr [rip + {back}]",
-        at_fdcwd = const AT_FDCWD,
-        openat = const __NR_openat,
-        back = sym RETURN,
+        back = sym BACK_FROM_OPEN,
         opened = sym crate::inline::opened,
+    )
+}
+
+/// Stands in for `mov $__NR_newfstatat,%eax; syscall`. Of what is not there [`crate::inline::looked`] says what it returns.
+///
+/// # Safety
+/// Not to be called: only a loader that was changed for it may jump here, once [`BACK_FROM_LOOK`] is set.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn look() {
+    naked_asm!(
+        "mov eax, {newfstatat}",
+        "syscall",
+        "cmp rax, -{enoent}",
+        "jne 2f",
+        keep_registers!(),
+        "mov rdi, rsi", // the path
+        "mov rsi, rdx", // where it wants to know
+        "call {looked}",
+        restore_registers!(),
+        "2:",
+        "jmp qword ptr [rip + {back}]",
+        newfstatat = const __NR_newfstatat,
+        enoent = const ENOENT,
+        back = sym BACK_FROM_LOOK,
+        looked = sym crate::inline::looked,
     )
 }
 

@@ -3,19 +3,22 @@
 //!
 //! ```text
 //!   0  magic "SNDPLAN\0" │ version u32 │ head length u32 │ file length u64 │ checksum u64
-//!  32  flags u32 │ site u32 │ expiry u64 │ stamp of the program, 48 bytes
+//!  32  flags u32 │ site of opens u32 │ expiry u64 │ stamp of the program, 48 bytes
 //!  96  program │ build id │ loader │ loader's cache │ served cache        spans of bytes; paths end with a NUL
 //! 136  bundled │ conditions                                             spans of (path span, stamp), 56 bytes each
 //! 152  objects                                                          spans of path spans, 8 bytes each
 //! 160  settled │ provided                                               spans of digests, 8 bytes each, ascending
-//! 176  …what the spans point to…
+//! 176  site of looks u32
+//! 180  …what the spans point to…
 //!      the body, from the head's length to the file's: for people, see `sonde plans show`
 //! ```
 //!
 //! A span is an offset and a number of bytes or entries, each u32.
 
+use crate::site::Sites;
+
 /// Raised whenever the layout changes, or the meaning of what stands in it; others are ignored and made anew.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 pub(super) const MAGIC: &[u8; 8] = b"SNDPLAN\0";
 pub(super) const START: usize = 32;
@@ -23,7 +26,7 @@ const STAMP: usize = 48;
 pub(super) const WATCHED: usize = 8 + STAMP;
 
 /// Length in bytes of the fixed part.
-pub const FIXED: usize = 176;
+pub const FIXED: usize = 180;
 
 /// The program was built by Nix: it names its own loader.
 pub const BUILT_BY_NIX: u32 = 1;
@@ -129,8 +132,8 @@ impl Span {
 pub struct Fixed {
     /// [`BUILT_BY_NIX`] and its like.
     pub flags: u32,
-    /// Where the loader opens files, in bytes behind its load bias ([`crate::site`]); 0 where that is not known.
-    pub site: u32,
+    /// Where the loader is to be changed.
+    pub sites: Sites,
     /// When the plan is to be made anew, in seconds since 1970, because something absent may have appeared; 0: never.
     pub expiry: u64,
     /// Of the program's file.
@@ -172,12 +175,13 @@ impl Fixed {
         bytes[12..16].copy_from_slice(&u32::try_from(head).ok()?.to_le_bytes());
         bytes[16..24].copy_from_slice(&u64::try_from(whole).ok()?.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.flags.to_le_bytes());
-        bytes[36..40].copy_from_slice(&self.site.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.sites.open.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.expiry.to_le_bytes());
         bytes[48..96].copy_from_slice(&self.stamp.to_bytes());
         for (at, span) in self.spans().iter().enumerate() {
             bytes[96 + 8 * at..104 + 8 * at].copy_from_slice(&span.to_bytes());
         }
+        bytes[176..180].copy_from_slice(&self.sites.look.to_le_bytes());
         let sum = checksum(checksum(SEED, &bytes[START..]), rest);
         bytes[24..START].copy_from_slice(&sum.to_le_bytes());
         Some(bytes)
@@ -202,7 +206,7 @@ impl Fixed {
         let span = |number: usize| Span::at(bytes, 96 + 8 * number);
         Self {
             flags: u32_at(bytes, 32),
-            site: u32_at(bytes, 36),
+            sites: Sites { open: u32_at(bytes, 36), look: u32_at(bytes, 176) },
             expiry: u64_at(bytes, 40),
             stamp: Stamp::at(bytes, 48),
             program: span(0),

@@ -108,7 +108,7 @@ something, or a file cannot be read or run.")]
 /// A program and its arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Program {
-    /// What makes the program's loader stop at its opens; auto takes seccomp, and ptrace where that cannot be had; inline leaves setuid programs their privilege
+    /// What makes the program's loader stop at its opens; auto takes inline, which leaves setuid programs their privilege, else seccomp, else ptrace
     #[arg(long, value_name = "ENGINE", value_parser = Wish::WORDS)]
     engine: Option<String>,
     /// How the program gets at the embedded store; `mode` in config.toml if not given. No effect where Nix is used

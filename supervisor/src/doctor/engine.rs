@@ -12,10 +12,13 @@ use crate::engine::choose::{EngineConfig, Why};
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::sys::capabilities::Capabilities;
+use crate::sys::executable_memory;
 use crate::sys::features::{Features, Listening};
 
 /// `CAP_SYS_ADMIN` (capabilities(7)).
 const CAP_SYS_ADMIN: u32 = 21;
+
+const INLINE: &str = "inline";
 
 const FILE_REMEDY: &str =
     "correct the [engine] section; docs/architecture.md, \"The life of a tree\", has its keys";
@@ -27,9 +30,9 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
         Ok(config) => config,
         Err(error) => return vec![Finding::error(ID, error.to_string(), FILE_REMEDY)],
     };
-    let mut findings = vec![choice(settings, &config)];
-    findings.extend(no_new_privs(&config));
-    findings
+    let chosen = choice(settings, &config);
+    let is_inline = chosen.summary.starts_with(INLINE);
+    vec![chosen, no_new_privs(&config, is_inline)]
 }
 
 fn choice(settings: &Settings, config: &EngineConfig) -> Finding {
@@ -38,12 +41,16 @@ fn choice(settings: &Settings, config: &EngineConfig) -> Finding {
     let policy = Rules::load(settings, &[]).policy();
     let mut refused = None;
     // Of what else may stand against the engine inline, only a start can tell.
-    let obstacle = (!policy.is_allow_all()).then_some("the policy is to be asked at every open");
+    let obstacle = if policy.is_allow_all() {
+        (!executable_memory::may_be_made()).then_some("memory may not be made executable here")
+    } else {
+        Some("the policy is to be asked at every open")
+    };
     for attempt in config.attempts(Wish::Unsaid, features, obstacle) {
         let name = match attempt.engine {
             Engine::Seccomp => PolicysEngine::Seccomp,
             Engine::Ptrace => PolicysEngine::Ptrace,
-            Engine::Inline => return Finding::ok(ID, format!("inline: {}", attempt.why)),
+            Engine::Inline => return Finding::ok(ID, format!("{INLINE}: {}", attempt.why)),
         };
         if policy.fault().is_none()
             && let Decision::Refuse { rule } = policy.decide_engine(name)
@@ -94,18 +101,18 @@ fn seccomp(id: &'static str, listening: Listening, why: &str) -> Finding {
     Finding::warning(id, summary, "a kernel from 6.6 on, which wakes the supervisor synchronously")
 }
 
-fn no_new_privs(config: &EngineConfig) -> Vec<Finding> {
+fn no_new_privs(config: &EngineConfig, is_inline: bool) -> Finding {
     const ID: &str = "engine.no-new-privs";
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"]));
     let administers = Capabilities::own().is_ok_and(|own| own.permitted & (1 << CAP_SYS_ADMIN) != 0);
-    vec![if set {
+    if set {
         Finding::warning(
             ID,
             "no_new_privs is set already, by whoever started this shell: sudo and its like have no privilege in it",
             "start programs from a session outside of the sandbox, container or supervised program that this is",
         )
-    } else if administers {
+    } else if administers || is_inline {
         Finding::ok(ID, "programs keep the privileges of the setuid programs that they start")
     } else if config.no_new_privs {
         Finding::ok(
@@ -115,5 +122,5 @@ fn no_new_privs(config: &EngineConfig) -> Vec<Finding> {
         )
     } else {
         Finding::ok(ID, "programs do not get no_new_privs, and every system call of theirs is traced")
-    }]
+    }
 }

@@ -70,9 +70,9 @@ impl EngineConfig {
         Ok(config)
     }
 
-    /// Is it the engine inline that the configuration names?
-    pub(crate) fn wants_inline(&self) -> bool {
-        self.kind == Wish::Only(Engine::Inline)
+    /// What is wished for a program whose command line has this wish.
+    pub(crate) fn wished(&self, wish: Wish) -> Wish {
+        if wish == Wish::Unsaid { self.kind } else { wish }
     }
 
     fn merge(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -104,30 +104,24 @@ impl EngineConfig {
         traces: bool,
         obstacle: Option<&'static str>,
     ) -> Attempts {
-        let wish = if wish == Wish::Unsaid { self.kind } else { wish };
         let attempt = |engine, why| Attempt { engine, why };
+        let wish = self.wished(wish);
         let engines = match wish {
             // What it cannot do is known beforehand, and the others can.
-            Wish::Only(Engine::Inline) => {
-                let instead = Why::NotInline(obstacle.unwrap_or("the loader could not be changed"));
+            Wish::Unsaid | Wish::Auto | Wish::Only(Engine::Inline) => {
+                let first = if wish == Wish::Only(Engine::Inline) { Why::AskedFor } else { Why::Best };
+                let second = Why::NotInline(obstacle.unwrap_or("the loader could not be changed"));
+                let third = if notifies { Why::NoListener } else { Why::NoNotification };
                 let engines = [
-                    obstacle.is_none().then(|| attempt(Engine::Inline, Why::AskedFor)),
-                    notifies.then(|| attempt(Engine::Seccomp, instead)),
-                    traces.then(|| attempt(Engine::Ptrace, instead)),
+                    obstacle.is_none().then(|| attempt(Engine::Inline, first)),
+                    notifies.then(|| attempt(Engine::Seccomp, second)),
+                    traces.then(|| attempt(Engine::Ptrace, third)),
                 ];
                 engines.into_iter().flatten().collect()
             }
             Wish::Only(engine) => {
                 let works = if engine == Engine::Seccomp { notifies } else { traces };
                 if works { vec![attempt(engine, Why::AskedFor)] } else { vec![] }
-            }
-            Wish::Unsaid | Wish::Auto => {
-                let second = if notifies { Why::NoListener } else { Why::NoNotification };
-                let engines = [
-                    notifies.then(|| attempt(Engine::Seccomp, Why::Best)),
-                    traces.then(|| attempt(Engine::Ptrace, second)),
-                ];
-                engines.into_iter().flatten().collect()
             }
         };
         Attempts(engines.into())
@@ -174,7 +168,7 @@ pub(crate) enum Why {
     NoNotification,
     /// The filter was refused.
     NoListener,
-    /// The engine inline was asked for, and this speaks against it.
+    /// This speaks against the engine inline, which comes first.
     NotInline(&'static str),
 }
 
@@ -213,14 +207,14 @@ mod tests {
 
     #[test]
     fn the_command_line_comes_before_the_configuration_and_that_before_the_kernel() {
-        use Engine::{Ptrace, Seccomp};
+        use Engine::{Inline, Ptrace, Seccomp};
         let ptrace = "[engine]\nkind = \"ptrace\"\n[other]\nx = 1";
-        assert_eq!(engines("", "", true, true), [Seccomp, Ptrace]);
-        assert_eq!(engines("", "", false, true), [Ptrace]);
-        assert_eq!(engines("", "", true, false), [Seccomp]);
+        assert_eq!(engines("", "", true, true), [Inline, Seccomp, Ptrace]);
+        assert_eq!(engines("", "", false, true), [Inline, Ptrace]);
+        assert_eq!(engines("", "", true, false), [Inline, Seccomp]);
         assert_eq!(engines(ptrace, "", true, true), [Ptrace]);
         assert_eq!(engines(ptrace, "seccomp", true, true), [Seccomp]);
-        assert_eq!(engines(ptrace, "auto", true, true), [Seccomp, Ptrace]);
+        assert_eq!(engines(ptrace, "auto", true, true), [Inline, Seccomp, Ptrace]);
         assert_eq!(engines("", "seccomp", false, true), []);
         assert_eq!(engines("", "ptrace", true, false), []);
     }
@@ -230,7 +224,9 @@ mod tests {
         use Engine::{Inline, Ptrace, Seccomp};
         assert_eq!(engines("", "inline", true, true), [Inline, Seccomp, Ptrace]);
         assert_eq!(engines("[engine]\nkind = \"inline\"", "", false, true), [Inline, Ptrace]);
-        assert_eq!(engines_despite(Some("it is traced"), "", "inline", true, true), [Seccomp, Ptrace]);
+        for wish in ["", "auto", "inline"] {
+            assert_eq!(engines_despite(Some("it is traced"), "", wish, true, true), [Seccomp, Ptrace]);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sonde_interp::plan::{Fixed, Plan, Span, Stamp, digest, layout};
+use sonde_interp::site::Sites;
 
 use super::closure::{Answer, Closure, Need};
 use super::conditions::Conditions;
@@ -112,7 +113,7 @@ impl Body {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Draft {
     pub(crate) flags: u32,
-    pub(crate) site: u32,
+    pub(crate) sites: Sites,
     pub(crate) stamp: Stamp,
     pub(crate) build_id: Vec<u8>,
     pub(crate) loader_cache: Option<PathBuf>,
@@ -134,7 +135,7 @@ impl Draft {
         let object = |text: &CStr| StorePath::new(text.to_str().ok()?);
         Some(Self {
             flags: plan.flags(),
-            site: u32::try_from(plan.site()).ok()?,
+            sites: plan.sites(),
             stamp: plan.stamp(),
             build_id: plan.build_id().to_vec(),
             loader_cache: some(plan.loader_cache()),
@@ -162,7 +163,7 @@ impl Draft {
         let none = PathBuf::new();
         let fixed = Fixed {
             flags: self.flags,
-            site: self.site,
+            sites: self.sites,
             expiry: if self.body.absent.is_empty() { 0 } else { self.body.made + ABSENCE_STANDS },
             stamp: self.stamp,
             program: path(&mut rest, &self.body.program)?,
@@ -253,7 +254,7 @@ pub(crate) mod tests {
         let stamp = Stamp { device: 1, inode: 2, ..Stamp::ABSENT };
         let mut draft = Draft {
             flags: 1,
-            site: 9,
+            sites: Sites { open: 9, look: 0 },
             stamp,
             build_id: vec![1, 2],
             loader_cache: Some("/g/etc/ld.so.cache".into()),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use sonde_interp::elf::{HEAD, Image, PAGE};
-use sonde_interp::site;
+use sonde_interp::site::{self, Sites};
 use thiserror::Error;
 
 use crate::sys::mapped_file::MappedFile;
@@ -21,13 +21,14 @@ const LOWEST_BASE: u64 = 0x7e80_0000_0000;
 /// Pages from which the base is drawn: 27 bits, about as many as the kernel's own randomisation.
 const BASE_PAGES: u64 = 1 << 27;
 
-/// How much room a loader gets in bytes, at the same place in every process of a tree; glibc's take a quarter of it.
-const SPAN: u64 = 1 << 20;
+/// How much room a loader gets in bytes, at the same place in every process of a tree; glibc's take a sixteenth of it, or
+/// the half where a linker has put 2 MiB between their segments, as it did up to about glibc 2.28.
+const SPAN: u64 = 4 << 20;
 
 /// glibc's name for its cache, at the end of whatever prefix it was configured with.
 const CACHE_NAME: &[u8] = b"/ld.so.cache\0";
 
-/// What glibc's loader says of itself: `ld.so (Debian GLIBC 2.36-9) stable release version 2.36.`
+/// What glibc's loader says of itself since 2.33: `ld.so (Debian GLIBC 2.36-9) stable release version 2.36.`
 const VERSION_WORDS: &[u8] = b"release version ";
 
 /// The first glibc whose loader looks at its cache before each search (`_dl_load_cache_lookup`, elf/dl-cache.c).
@@ -46,8 +47,8 @@ pub(crate) struct Loader {
     pub(crate) cache_path: Option<PathBuf>,
     /// Does it look at its cache before each search? glibc's does from 2.44 on; whoever does not say its version may.
     pub(crate) looks_at_cache: bool,
-    /// See [`Loader::site`].
-    site: OnceLock<Option<u64>>,
+    /// See [`Loader::sites`].
+    sites: OnceLock<Sites>,
 }
 
 /// Why a file cannot serve as the loader.
@@ -72,7 +73,7 @@ impl Loader {
         }
         let bytes = MappedFile::open(&file).map_err(read)?;
         let cache_path = cache_path(bytes.as_ref());
-        let version = glibc_version(bytes.as_ref());
+        let version = glibc_version(bytes.as_ref()).or_else(|| version_in_name(path));
         let looks_at_cache = version.is_none_or(|version| version >= LOOKS_SINCE);
         Ok(Self { version, ..Self::known(path, file, cache_path, looks_at_cache) })
     }
@@ -80,15 +81,19 @@ impl Loader {
     /// One that was looked at before.
     pub(crate) fn known(path: &Path, file: File, cache_path: Option<PathBuf>, looks_at_cache: bool) -> Self {
         let path = path.to_owned();
-        Self { path, file, version: None, cache_path, looks_at_cache, site: OnceLock::new() }
+        Self { path, file, version: None, cache_path, looks_at_cache, sites: OnceLock::new() }
     }
 
-    /// Where it opens files, in bytes behind its load bias; none where that is not known for certain.
-    pub(crate) fn site(&self) -> Option<u64> {
-        *self.site.get_or_init(|| {
-            let bytes = MappedFile::open(&self.file).ok()?;
-            let image = Image::parse(bytes.as_ref().get(..HEAD)?).ok()?;
-            site_of(&image, bytes.as_ref())
+    /// Where it can be changed for the engine inline, as far as that is known for certain.
+    pub(crate) fn sites(&self) -> Sites {
+        *self.sites.get_or_init(|| {
+            let Ok(bytes) = MappedFile::open(&self.file) else { return Sites::default() };
+            let loader = bytes.as_ref();
+            let image = loader.get(..HEAD).and_then(|head| Image::parse(head).ok());
+            let Some(image) = image else { return Sites::default() };
+            let look = if self.looks_at_cache { site_of(&image, loader, site::find_look) } else { None };
+            let open = site_of(&image, loader, site::find_open);
+            Sites { open: open.unwrap_or_default(), look: look.unwrap_or_default() }
         })
     }
 
@@ -121,15 +126,16 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The one place in the loader's code where it opens files ([`sonde_interp::site`]).
-fn site_of(image: &Image<'_>, loader: &[u8]) -> Option<u64> {
+/// The one place in the loader's code that `find` knows ([`sonde_interp::site`]), as an address.
+fn site_of(image: &Image<'_>, loader: &[u8], find: fn(&[u8]) -> Option<usize>) -> Option<u32> {
     let mut places = image.segments().filter(|segment| segment.execute).filter_map(|segment| {
         let start = usize::try_from(segment.offset).ok()?;
         let code = loader.get(start..start.checked_add(usize::try_from(segment.file_size).ok()?)?)?;
-        Some((segment, site::find(code)?))
+        Some((segment, find(code)?))
     });
     let (segment, at) = places.next()?;
-    places.next().is_none().then_some(segment.address + at as u64)
+    let place = u32::try_from(segment.address + at as u64).ok()?;
+    places.next().is_none().then_some(place)
 }
 
 fn cache_path(loader: &[u8]) -> Option<PathBuf> {
@@ -151,6 +157,13 @@ fn glibc_version(loader: &[u8]) -> Option<(u32, u32)> {
     let end = rest.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'.')?;
     let mut numbers = std::str::from_utf8(&rest[..end]).ok()?.split('.').map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Up to 2.33 the file's name has it: `ld-2.31.so`.
+fn version_in_name(path: &Path) -> Option<(u32, u32)> {
+    let numbers = path.file_name()?.to_str()?.strip_prefix("ld-")?.strip_suffix(".so")?;
+    let (major, minor) = numbers.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -175,6 +188,14 @@ mod tests {
         assert_eq!(says("(GNU libc) development release version 2.43.9000"), Some((2, 43)));
         assert_eq!(says("of another kind"), None);
         assert_eq!(glibc_version(b"release version 2"), None);
+    }
+
+    #[test]
+    fn an_older_loader_has_its_version_in_its_name() {
+        let named = |name: &str| version_in_name(&Path::new("/nix/store/x-glibc/lib").join(name));
+        assert_eq!(named("ld-2.31.so"), Some((2, 31)));
+        assert_eq!(named("ld-linux-x86-64.so.2"), None);
+        assert_eq!(named("ld-musl.so"), None);
     }
 
     #[test]

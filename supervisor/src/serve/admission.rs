@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sonde_interp::handoff::{Hello, Wish};
+use sonde_interp::handoff::{Engine, Hello, Wish};
 use sonde_interp::plan::{BUILT_BY_NIX, LOOKS_AT_CACHE};
 use sonde_resolve::bundle::Bundle;
 use tracing::debug;
@@ -208,7 +208,7 @@ fn admit_anew(
     // What could not be had may be had next time.
     if let Some((key, turn)) = turn.filter(|_| is_whole) {
         let (bundle, closure, provision) = (&bundle, &closure, &*provision);
-        let inline = tree.engine.wants_inline() && obstacle_to_inline(tree, &provision.loader).is_none();
+        let inline = obstacle_to_inline(tree, &provision.loader, Wish::Unsaid, built_by_nix).is_none();
         let elsewhere = tree.files.are_elsewhere();
         let made = Made { bundle, closure, provision, at_hand, built_by_nix, elsewhere, inline };
         tree.plans.begin(key, turn, guest, &made);
@@ -228,12 +228,24 @@ fn look(guest: &Guest, paths: impl Iterator<Item = PathBuf>) -> Conditions {
 
 /// Why a program cannot have the engine inline, which sees nothing of what the loader can open, at this start and the next;
 /// nothing, if it can.
-pub(super) fn obstacle_to_inline(tree: &Tree, loader: &Loader) -> Option<&'static str> {
+pub(super) fn obstacle_to_inline(
+    tree: &Tree,
+    loader: &Loader,
+    wish: Wish,
+    built_by_nix: bool,
+) -> Option<&'static str> {
+    let wished = tree.engine.wished(wish);
+    let is_asked_for = wished == Wish::Only(Engine::Inline);
     let obstacles = [
+        (!is_asked_for && wished != Wish::Auto, "another engine is asked for"),
+        (!is_asked_for && built_by_nix, "its children have no shim if Nix has built them too"),
         (tree.permission.policy().is_some(), "the policy is to be asked at every open"),
         (tree.files.are_elsewhere(), "the store lies elsewhere than its paths say"),
-        (loader.looks_at_cache, "the loader looks at its cache, which is no file"),
-        (loader.site().is_none(), "where the loader opens files is not known"),
+        (loader.sites().open == 0, "where the loader opens files is not known"),
+        (
+            loader.looks_at_cache && loader.sites().look == 0,
+            "where the loader looks at its cache is not known",
+        ),
     ];
     obstacles.into_iter().find_map(|(stands, words)| stands.then_some(words))
 }

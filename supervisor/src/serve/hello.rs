@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use sonde_interp::handoff::{Answer, Engine as Kind, Hello, MAX_MESSAGE, MessageError, Refusal, Welcome};
+use sonde_interp::handoff::{
+    Answer, Engine as Kind, Hello, MAX_MESSAGE, MessageError, Refusal, Welcome, Wish,
+};
+use sonde_interp::site::Sites;
 use sonde_resolve::elf::ElfError;
 use thiserror::Error;
 use tracing::info;
@@ -134,7 +137,7 @@ impl Greeting<'_> {
             Ok((tree, admitted))
         });
         let (tree, Admitted { provision, built_by_nix }) = tree.or_else(|error| refuse(socket, error))?;
-        let obstacle = obstacle_now(shared, &tree, &provision.loader);
+        let obstacle = obstacle_now(shared, &tree, &provision.loader, guest.wish, built_by_nix);
         let attempts = tree.engine.attempts(guest.wish, tree.features, obstacle);
         let attempts = tree.permission.permitted(attempts);
         let attempts = attempts.map_err(HelloError::Engine).or_else(|error| refuse(socket, error))?;
@@ -195,14 +198,20 @@ pub(super) fn receive<'b>(
 }
 
 /// Why this start cannot have the engine inline, whose tree is one process; nothing, if it can.
-fn obstacle_now(shared: &Shared, tree: &Tree, loader: &Loader) -> Option<&'static str> {
+fn obstacle_now(
+    shared: &Shared,
+    tree: &Tree,
+    loader: &Loader,
+    wish: Wish,
+    built_by_nix: bool,
+) -> Option<&'static str> {
     if shared.door.is_none() {
         return Some("a trace wants to see every open");
     }
     if shared.orders != Orders::default() || shared.settings.offline {
         return Some("its children would not know of what the command line says");
     }
-    obstacle_to_inline(tree, loader)
+    obstacle_to_inline(tree, loader, wish, built_by_nix)
 }
 
 pub(super) fn found_tree(shared: &Shared, guest: &Guest, reporter: Reporter) -> Result<Tree, HelloError> {
@@ -220,7 +229,7 @@ fn send_welcome(tree: &Tree, socket: &Socket, provision: &Provision) -> Result<(
         filter_flags: 0,
         supervisor_pid: tree.reader,
         filter: &[],
-        site: 0,
+        sites: Sites::default(),
         cache: [&[]; 2],
         door: &[],
     };

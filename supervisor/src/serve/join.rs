@@ -73,7 +73,7 @@ impl Newcomer<'_> {
         let ledger = Ledger::new()?;
         // From the welcome on the tree may outlive this process.
         let (custody, keeper) = self.line.prepare(&ledger, &self.tree.record());
-        self.welcome(Kind::Seccomp, keeper.as_ref())?;
+        self.welcome(Kind::Seccomp, keeper.as_ref(), None)?;
         self.meanwhile();
         let listener = receive_listener(self.socket)?.ok_or(HelloError::NoListener)?;
         self.tree.give_into(custody);
@@ -81,16 +81,23 @@ impl Newcomer<'_> {
     }
 
     fn by_a_changed_loader(&self) -> Result<(Box<dyn Engine>, &'static str), HelloError> {
+        let provisions = &self.tree.provisions;
+        let served = if self.provision.loader.looks_at_cache {
+            // It must be there when the loader looks.
+            Some(provisions.place_cache(self.program, self.provision).map_err(HelloError::Filter)?)
+        } else {
+            provisions.prepare_cache(self.program, self.provision)
+        };
         // The first question may come as soon as the shim has its welcome.
         let engine = InlineEngine::new(&self.shared.callers, self.thread, None)?;
-        self.welcome(Kind::Inline, None)?;
+        self.welcome(Kind::Inline, None, served.as_deref())?;
         self.tree.late_index.release();
         receive_listener(self.socket)?;
         Ok((Box::new(engine), "inline"))
     }
 
     fn by_tracing(&self) -> Result<(Box<dyn Engine>, &'static str), HelloError> {
-        self.welcome(Kind::Ptrace, None)?;
+        self.welcome(Kind::Ptrace, None, None)?;
         self.meanwhile();
         receive_listener(self.socket)?;
         let mut engine = PtraceEngine::seize(self.thread, self.scope()).map_err(HelloError::Trace)?;
@@ -112,15 +119,17 @@ impl Newcomer<'_> {
         Ok((Box::new(engine), name))
     }
 
-    /// The loader goes with each welcome; a shim that has mapped it already closes it.
-    fn welcome(&self, engine: Kind, keeper: Option<&Socket>) -> Result<(), HelloError> {
+    /// The loader goes with each welcome; a shim that has mapped it already closes it. `served` is the cache that the loader
+    /// of the engine inline opens by itself.
+    fn welcome(
+        &self,
+        engine: Kind,
+        keeper: Option<&Socket>,
+        served: Option<&Path>,
+    ) -> Result<(), HelloError> {
         let told = if engine == Kind::Seccomp { Told::Listener } else { Told::Tracer };
-        let inline = engine == Kind::Inline;
-        let filter = if inline { Vec::new() } else { self.scope().filter(told) };
-        // The loader opens it by itself then, so it must be there.
-        let served =
-            if inline { self.tree.provisions.prepare_cache(self.program, self.provision) } else { None };
-        let cache = self.provision.loader.cache_path.as_ref().zip(served.as_ref());
+        let filter = if engine == Kind::Inline { Vec::new() } else { self.scope().filter(told) };
+        let cache = self.provision.loader.cache_path.as_deref().zip(served);
         let cache =
             cache.map_or([&[][..]; 2], |(from, to)| [from, to].map(|path| path.as_os_str().as_bytes()));
         let welcome = Answer::Welcome(Welcome {
@@ -131,7 +140,7 @@ impl Newcomer<'_> {
             supervisor_pid: self.tree.reader,
             filter: &filter,
             cache,
-            site: self.provision.loader.site().unwrap_or_default(),
+            sites: self.provision.loader.sites(),
             door: self.shared.door.as_deref().unwrap_or_default(),
         });
         let loader = self.provision.loader.file.as_fd();

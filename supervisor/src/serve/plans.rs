@@ -174,7 +174,7 @@ impl Plans {
         body.seeds = provision.seeds.as_deref().cloned();
         let draft = Draft {
             flags,
-            site: loader.site().and_then(|site| u32::try_from(site).ok()).unwrap_or_default(),
+            sites: loader.sites(),
             stamp: conditions::stamp_of(&data),
             build_id: build_id_of(&guest.file),
             loader_cache: loader.cache_path.clone(),

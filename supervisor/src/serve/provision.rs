@@ -210,11 +210,25 @@ impl Provisions {
 
     /// Builds a program's cache ahead of its first use; returns where it is, if it is on disk already.
     pub(super) fn prepare_cache(&self, program: &Path, provision: &Provision) -> Option<PathBuf> {
+        self.with_first_cache(program, provision, |cache| cache.place().map(Path::to_owned)).flatten()
+    }
+
+    /// Sees to it that a program's cache is on disk before its first use; returns where.
+    pub(super) fn place_cache(&self, program: &Path, provision: &Provision) -> io::Result<PathBuf> {
+        let placed = self.with_first_cache(program, provision, |cache| cache.keep().map(Path::to_owned));
+        placed.unwrap_or_else(|| Err(io::Error::other("there is no served cache")))
+    }
+
+    fn with_first_cache<T>(
+        &self,
+        program: &Path,
+        provision: &Provision,
+        then: impl FnOnce(&ServedCache) -> T,
+    ) -> Option<T> {
         let special = self.special.read().unwrap_or_else(PoisonError::into_inner).get(program).cloned();
-        let place = |cache: &ServedCache| cache.place().map(Path::to_owned);
         match special {
-            Some(special) => self.special_cache(&special).and_then(place),
-            None => self.common_cache(provision).and_then(place),
+            Some(special) => self.special_cache(&special).map(then),
+            None => self.common_cache(provision).map(then),
         }
     }
 

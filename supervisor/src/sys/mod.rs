@@ -4,6 +4,7 @@
 pub(crate) mod aside;
 pub(crate) mod capabilities;
 pub(crate) mod child_bell;
+pub(crate) mod executable_memory;
 pub(crate) mod features;
 pub(crate) mod ledger;
 pub(crate) mod listen;
