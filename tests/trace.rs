@@ -2,10 +2,12 @@
 //! this one.
 
 mod browser;
+mod callers;
 mod complete;
 mod page;
 mod refused;
 mod schema;
+mod watch;
 
 use std::process::Command;
 

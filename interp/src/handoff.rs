@@ -34,15 +34,26 @@
 //!      ◄─ Private                                      … or another one is to be started and asked
 //! ```
 //!
+//! `sonde trace --pid` comes to the door as well:
+//!
+//! ```text
+//! sonde ── Watch ────────────────────► supervisor      what does the tree of this process load?
+//! sonde ◄─ Proceed ─────────────────── supervisor      you will see; what follows is no message of this kind
+//!       ◄─ Absent                                      … or it is in no tree of mine
+//!       ◄─ Refusal                                     … or why not
+//! ```
+//!
 //! Brackets mark descriptors that travel beside a message (`SCM_RIGHTS`, unix(7)).
 //! Both sides treat what they receive as hostile: every read is checked, unknown versions are refused.
 
 use core::fmt;
 
 mod engine;
+mod watch;
 mod wire;
 
 pub use engine::{Engine, Wish};
+pub use watch::{FORM, Watch};
 use wire::{Reader, Writer};
 
 use crate::site::Sites;
@@ -88,7 +99,8 @@ const PRIVATE: u32 = u32::from_le_bytes(*b"SNDX");
 const MISS: u32 = u32::from_le_bytes(*b"SNDM");
 const FILE: u32 = u32::from_le_bytes(*b"SNDF");
 const ABSENT: u32 = u32::from_le_bytes(*b"SNDA");
-const KINDS: [u32; 9] = [HELLO, WELCOME, REFUSAL, LISTENER, PROCEED, PRIVATE, MISS, FILE, ABSENT];
+const WATCH: u32 = u32::from_le_bytes(*b"SNDT");
+const KINDS: [u32; 10] = [HELLO, WELCOME, REFUSAL, LISTENER, PROCEED, PRIVATE, MISS, FILE, ABSENT, WATCH];
 
 /// How long a [`Miss`] is without its path, in bytes.
 pub const MISS_HEAD: usize = 24;

@@ -39,6 +39,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("sonde trace -o trace.txt ./program", "leave the terminal to the program"),
             ("sonde trace --html trace.html ./program", "a page with timeline, table and graph"),
             ("sonde trace --dot -o graph.dot ./program", "who needs what, for Graphviz"),
+            ("sonde trace --pid 4711", "what a program that runs already loads from now on"),
             ("sonde trace --audit --policy new.toml ./program", "see what a policy would forbid"),
         ],
     ),

@@ -19,6 +19,7 @@ mod store_view;
 mod supervise;
 mod trace;
 mod trace_options;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -14,8 +14,8 @@ use super::store_view::{self, ViewError};
 use super::supervise::serve_apart;
 use super::{complain, exit_code};
 use crate::guest::launch::{Launch, LaunchError, Manner};
-use crate::serve::Orders;
 use crate::serve::keeper::Beginning;
+use crate::serve::{Door, Orders};
 use crate::settings::{Settings, find_shim};
 use crate::sys::privilege;
 use crate::sys::scm_rights::Socket;
@@ -66,7 +66,8 @@ fn own_supervisor(orders: Orders, offline: bool) -> io::Result<i32> {
         if let Ok(socket) = Socket::inherited(number) {
             let mut settings = Settings::from_environment();
             settings.offline |= offline;
-            serve_apart(Beginning::with(Some(socket)), || None, settings, orders);
+            // For those who come to watch: nobody else learns where it is.
+            serve_apart(Beginning::with(Some(socket)), || Door::open_own().ok(), settings, orders);
         }
     })?;
     let number = ours.keep_on_exec()?;

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use console::Term;
+use crossbeam_channel::{Receiver, unbounded};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
@@ -18,12 +19,13 @@ use super::find::{self, finding};
 use super::policy::forbidden;
 use super::run::{cannot_start, cannot_view, run, under_shim};
 use super::trace_options::Trace;
+use super::watch::Watched;
 use super::{complain, exit_code, logging, store_view};
 use crate::guest::launch::{Launch, Manner};
 use crate::guest::remote::Thread;
 use crate::index::Index;
 use crate::plan::drivers::Drivers;
-use crate::report::event::{Reporter, What};
+use crate::report::event::{Event, Reporter, What};
 use crate::report::find::Finding;
 use crate::report::style::Paint;
 use crate::report::trace::entry::{self, Begin, Entry, How, Load, Outcome, SCHEMA};
@@ -36,9 +38,12 @@ use crate::store;
 use crate::sys::scm_rights::Socket;
 use crate::sys::{reaped, signals, spawn};
 
-/// Runs the program, tells what it loads, and ends as it did.
+/// Runs the program, tells what it loads, and ends as it did; or tells of one that runs already.
 pub(crate) fn trace(options: &Trace) -> ExitCode {
     logging::to_stderr();
+    if let Some(process) = options.pid {
+        return watch_process(options, process).unwrap_or_else(|status| status);
+    }
     let program = &options.program;
     let (name, arguments) = program.split();
     let launch = match Launch::prepare(name, arguments) {
@@ -57,22 +62,9 @@ pub(crate) fn trace(options: &Trace) -> ExitCode {
         return exit_code::code(exit_code::FAILURE);
     };
     // Opened before the program starts: a trace that cannot be written is not worth a run.
-    let (output, is_terminal): (Box<dyn Write + Send>, bool) =
-        match options.output.as_deref().map(|path| (path, File::create(path))) {
-            None => (Box::new(io::stderr()), io::stderr().is_terminal()),
-            Some((_, Ok(file))) => (Box::new(file), false),
-            Some((path, Err(error))) => {
-                complain(&format_args!("{}: {error}", path.display()));
-                return exit_code::code(exit_code::FAILURE);
-            }
-        };
-    let page = match options.html.as_deref().map(|path| (path, File::create(path))) {
-        None => None,
-        Some((_, Ok(file))) => Some(file),
-        Some((path, Err(error))) => {
-            complain(&format_args!("{}: {error}", path.display()));
-            return exit_code::code(exit_code::FAILURE);
-        }
+    let paper = match Paper::open(options) {
+        Ok(paper) => paper,
+        Err(status) => return status,
     };
     let mut settings = Settings::from_environment();
     settings.offline |= program.offline;
@@ -80,7 +72,7 @@ pub(crate) fn trace(options: &Trace) -> ExitCode {
     if let Err(error) = store_view::enter(program.store_mode, &settings) {
         return cannot_view(&error);
     }
-    match traced(options, &launch, &shim, settings, (output, is_terminal, page)) {
+    match traced(options, &launch, &shim, settings, paper) {
         Ok(status) => end_like(status),
         Err(error) => {
             complain(&format_args!("tracing {}: {error}", launch.path.display()));
@@ -94,19 +86,13 @@ fn traced(
     launch: &Launch,
     shim: &Path,
     settings: Settings,
-    (output, is_terminal, page): (Box<dyn Write + Send>, bool, Option<File>),
+    paper: Paper,
 ) -> io::Result<WaitStatus> {
     let (reporter, events) = Reporter::listening(Instant::now());
-    let begin = Entry { at: Duration::ZERO, what: entry::What::Begin(beginning(launch)) };
-    thread::scope(|scope| {
-        let explainer = (settings.clone(), options.program.orders().unwrap_or_default());
-        let teller = thread::Builder::new().name("teller".into()).spawn_scoped(scope, move || {
-            let mut explainer = Explainer::new(&explainer.0, &explainer.1);
-            let known = (explainer.index.clone(), explainer.drivers.folders().to_vec());
-            let form = form(options, is_terminal);
-            let explain = Box::new(move |load: &Load, program: &Path| explainer.explain(load, program));
-            Teller::new(options.filter(), form, output, explain).tell(&events, begin, known)
-        })?;
+    let arguments = Trace::arguments(launch.arguments.get(1..).unwrap_or_default());
+    let begin = beginning(launch.path.clone(), arguments, None);
+    let explainer = (settings.clone(), options.program.orders().unwrap_or_default());
+    told(options, paper, (events, begin), explainer, || {
         let status = start(&options.program, launch, shim, settings, &reporter);
         let (code, signal) = match &status {
             Ok(WaitStatus::Exited(_, code)) => (Some(*code), None),
@@ -114,10 +100,75 @@ fn traced(
             _ => (None, None),
         };
         reporter.report(0, What::Over { status: code, signal });
+        status
+    })?
+}
+
+/// Tells of a process that runs already, and of its tree.
+///
+/// # Errors
+/// The exit status, when it has been said what is the matter.
+fn watch_process(options: &Trace, process: u32) -> Result<ExitCode, ExitCode> {
+    let watched = Watched::find(process)?;
+    let paper = Paper::open(options)?;
+    let begin = beginning(watched.program.clone(), watched.arguments.clone(), Some(process));
+    let (sender, events) = unbounded();
+    let explainer = (Settings::from_environment(), Orders::default());
+    let told = told(options, paper, (events, begin), explainer, || watched.hear(&sender));
+    told.map(|()| ExitCode::SUCCESS).map_err(|error| {
+        complain(&format_args!("tracing process {process}: {error}"));
+        exit_code::code(exit_code::FAILURE)
+    })
+}
+
+/// Tells events, on a thread of its own, while `while_told` runs, which sees to it that there is a last one.
+fn told<T>(
+    options: &Trace,
+    Paper { output, is_terminal, page }: Paper,
+    (events, begin): (Receiver<Event>, Begin),
+    (settings, orders): (Settings, Orders),
+    while_told: impl FnOnce() -> T,
+) -> io::Result<T> {
+    let begin = Entry { at: Duration::ZERO, what: entry::What::Begin(begin) };
+    thread::scope(|scope| {
+        let teller = thread::Builder::new().name("teller".into()).spawn_scoped(scope, move || {
+            let mut explainer = Explainer::new(&settings, &orders);
+            let known = (explainer.index.clone(), explainer.drivers.folders().to_vec());
+            let form = form(options, is_terminal);
+            let explain = Box::new(move |load: &Load, program: &Path| explainer.explain(load, program));
+            Teller::new(options.filter(), form, output, explain).tell(&events, begin, known)
+        })?;
+        let result = while_told();
         let (entries, output) = teller.join().map_err(|_| io::Error::other("the trace could not be told"))?;
         write_whole(options, &entries, output, page)?;
-        status
+        Ok(result)
     })
+}
+
+/// Where a trace is written.
+struct Paper {
+    output: Box<dyn Write + Send>,
+    is_terminal: bool,
+    page: Option<File>,
+}
+
+impl Paper {
+    /// # Errors
+    /// The exit status, when it has been said what is the matter.
+    fn open(options: &Trace) -> Result<Self, ExitCode> {
+        let create = |path: &Path| {
+            File::create(path).map_err(|error| {
+                complain(&format_args!("{}: {error}", path.display()));
+                exit_code::code(exit_code::FAILURE)
+            })
+        };
+        let (output, is_terminal): (Box<dyn Write + Send>, bool) = match options.output.as_deref() {
+            None => (Box::new(io::stderr()), io::stderr().is_terminal()),
+            Some(path) => (Box::new(create(path)?), false),
+        };
+        let page = options.html.as_deref().map(create).transpose()?;
+        Ok(Self { output, is_terminal, page })
+    }
 }
 
 /// Writes what is made of all of a trace.
@@ -136,13 +187,14 @@ fn write_whole(
     page.map_or(Ok(()), |mut page| page.write_all(html::page(entries).as_bytes()))
 }
 
-fn beginning(launch: &Launch) -> Begin {
+fn beginning(program: PathBuf, arguments: Vec<String>, process: Option<u32>) -> Begin {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Begin {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
-        program: launch.path.clone(),
-        arguments: Trace::arguments(launch.arguments.get(1..).unwrap_or_default()),
+        program,
+        arguments,
+        process,
         unix_time: since.as_secs_f64(),
     }
 }

@@ -41,6 +41,10 @@ pub(crate) struct Trace {
     /// Show only what the program itself loads; its children are served all the same
     #[arg(long, overrides_with = "follow", help_heading = "Trace")]
     no_follow: bool,
+    /// Watch a program that runs under Sonde already, and its tree, until it ends or Ctrl-C
+    #[arg(long, value_name = "PID", help_heading = "Trace", value_parser = clap::value_parser!(u32).range(1..),
+          conflicts_with_all = ["engine", "store_mode", "offline", "policies", "audit", "command_line"])]
+    pub(crate) pid: Option<u32>,
     #[command(flatten)]
     pub(crate) program: Program,
 }

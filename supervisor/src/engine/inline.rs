@@ -75,6 +75,7 @@ impl Drop for Caller {
 
 /// Answers the questions of one process.
 pub(crate) struct InlineEngine {
+    thread: Thread,
     process: OwnedFd,
     questions: Receiver<Notification>,
     bell: Arc<EventFd>,
@@ -99,11 +100,15 @@ impl InlineEngine {
         let previous = all.insert(process, caller);
         drop(all);
         drop(previous);
-        Ok(Self { process: descriptor, questions, bell })
+        Ok(Self { thread: process, process: descriptor, questions, bell })
     }
 }
 
 impl Engine for InlineEngine {
+    fn only_process(&self) -> Option<Thread> {
+        Some(self.thread)
+    }
+
     fn next(&mut self) -> io::Result<Option<Notification>> {
         loop {
             match self.questions.try_recv() {

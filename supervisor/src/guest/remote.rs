@@ -27,6 +27,13 @@ const NEAR_STACK: u64 = 16 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address(pub(crate) u64);
 
+impl Address {
+    /// Does it lie on the stack that ends at `pointer`, close to its end?
+    pub(crate) fn is_near(self, pointer: Self) -> bool {
+        (pointer.0..pointer.0.saturating_add(NEAR_STACK)).contains(&self.0)
+    }
+}
+
 /// A thread of another process, by its id in our pid namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Thread(u32);
@@ -56,9 +63,13 @@ impl Thread {
         process_vm::write_stat(self.0, address.0, stat)
     }
 
-    /// Does the address lie on the stack, close to where it ends now? The thread must be in a system call
-    /// (`/proc/TID/syscall`, proc(5)).
+    /// Does the address lie on the stack, close to where it ends now? The thread must be in a system call.
     pub(crate) fn has_on_stack(self, address: Address) -> io::Result<bool> {
+        self.stack_pointer().map(|pointer| address.is_near(pointer))
+    }
+
+    /// Where its stack ends now. The thread must be in a system call (`/proc/TID/syscall`, proc(5)).
+    pub(crate) fn stack_pointer(self) -> io::Result<Address> {
         // A thread that has trapped may need a moment until it sleeps; meanwhile the kernel says `running`.
         const TRIES: usize = 32;
         for _ in 0..TRIES {
@@ -66,8 +77,7 @@ impl Thread {
             // Number, six arguments, stack pointer, instruction pointer.
             if let Some(pointer) = text.split_whitespace().nth(7) {
                 let pointer = pointer.strip_prefix("0x").unwrap_or(pointer);
-                let pointer = u64::from_str_radix(pointer, 16).map_err(io::Error::other)?;
-                return Ok((pointer..pointer.saturating_add(NEAR_STACK)).contains(&address.0));
+                return u64::from_str_radix(pointer, 16).map(Address).map_err(io::Error::other);
             }
             std::thread::yield_now();
         }
@@ -82,6 +92,18 @@ impl Thread {
     /// The process that has started its own (`PPid` of proc_pid_status(5)); 0 if that lives where we cannot see it.
     pub(crate) fn parent(self) -> io::Result<u32> {
         self.status("PPid:")
+    }
+
+    /// Whether system calls of its are filtered, and how (`Seccomp` of proc_pid_status(5)); 2 stands for a filter.
+    pub(crate) fn filter_mode(self) -> io::Result<u32> {
+        self.status("Seccomp:")
+    }
+
+    /// Its arguments.
+    pub(crate) fn arguments(self) -> io::Result<Vec<String>> {
+        let words = fs::read(self.proc("cmdline"))?;
+        let words = words.strip_suffix(b"\0").unwrap_or(&words).split(|byte| *byte == 0);
+        Ok(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
     }
 
     fn status(self, field: &str) -> io::Result<u32> {
@@ -117,6 +139,31 @@ impl Thread {
         let maps = fs::read(self.proc("maps"))?;
         let path = path.as_os_str().as_bytes();
         Ok(maps.split(|byte| *byte == b'\n').any(|line| line.ends_with(path)))
+    }
+
+    /// The files that it has mapped as code, by their paths (proc_pid_maps(5)); the highest address first.
+    pub(crate) fn mapped_files(self) -> io::Result<Vec<PathBuf>> {
+        let maps = fs::read_to_string(self.proc("maps"))?;
+        let code =
+            maps.lines().rev().filter(|line| line.split(' ').nth(1).is_some_and(|it| it.contains('x')));
+        Ok(code.filter_map(|line| line.find('/').and_then(|at| line.get(at..)).map(PathBuf::from)).collect())
+    }
+
+    /// Where the first part of a file is mapped.
+    pub(crate) fn start_of(self, path: &Path) -> Option<u64> {
+        let maps = fs::read_to_string(self.proc("maps")).ok()?;
+        let line = maps
+            .lines()
+            .find(|line| line.find('/').and_then(|at| line.get(at..)).map(Path::new) == Some(path))?;
+        u64::from_str_radix(line.split_once('-')?.0, 16).ok()
+    }
+
+    /// The user that it runs as (`Uid` of proc_pid_status(5)): the effective one.
+    pub(crate) fn user(self) -> io::Result<u32> {
+        let status = fs::read_to_string(self.proc("status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let user = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        user.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// Its environment as it was at the start of the program, each variable with a NUL behind it (proc_pid_environ(5)).

@@ -129,6 +129,60 @@ pub(crate) fn executable_stack(path: &Path) -> String {
     )
 }
 
+/// Who wants to watch is of another version than the supervisor.
+pub(crate) const OTHER_FORM: &str = "its supervisor is of another version than this command: it stays until its programs \
+                                     have ended, so start the program anew, with `sonde trace PROGRAM`";
+
+/// A tree has one watcher.
+pub(crate) fn is_watched(process: u32) -> String {
+    format!("somebody watches the tree of process {process} already: end that `sonde trace` first")
+}
+
+/// There is no process of this number.
+pub(crate) fn no_process(process: u32) -> String {
+    format!("there is no process {process}; `pgrep -a NAME` finds a program's number")
+}
+
+/// The process is another user's.
+pub(crate) fn others_process(process: u32, user: &str) -> String {
+    format!("process {process} is {user}'s, and only its user may watch it: run this command as {user}")
+}
+
+/// The process has no supervisor, and never had one that could be seen.
+pub(crate) fn not_supervised(process: u32, program: &Path) -> String {
+    format!(
+        "process {process} ({}) is not supervised, so nobody sees what it loads; start it with `sonde trace`, or with `sonde \
+         run` to watch it later",
+        program.display()
+    )
+}
+
+/// The process was started by its plan.
+pub(crate) fn no_supervisor_inline(process: u32, program: &Path) -> String {
+    let program = program.display();
+    format!(
+        "process {process} ({program}) was started by its plan, under the engine inline, and has no supervisor that could be \
+         asked; `sonde plans show {program}` says what it was given, and `sonde trace {program}` runs it anew and shows all"
+    )
+}
+
+/// The process has a supervisor, or had one, which does not answer here.
+pub(crate) fn supervisor_out_of_reach(process: u32, program: &Path) -> String {
+    format!(
+        "process {process} ({}) is supervised, and its supervisor cannot be reached from here: it has died, or the process \
+         is in a container of its own; start the program with `sonde trace`",
+        program.display()
+    )
+}
+
+/// The process belongs to a program that `sonde trace` runs.
+pub(crate) fn is_traced(process: u32, tracer: u32) -> String {
+    format!("process {process} is traced already, by `sonde trace` (process {tracer}) that has started it")
+}
+
+/// The supervisor of a watched tree is gone.
+pub(crate) const WATCH_CUT_OFF: &str = "the supervisor has died, and the trace ends here; its programs go on under another one, which can be watched again";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -90,7 +90,7 @@ impl Door {
     }
 
     /// One without a path: the kernel draws its name (unix(7), autobind).
-    fn open_own() -> io::Result<Self> {
+    pub(crate) fn open_own() -> io::Result<Self> {
         let listening = listening_at(&UnixAddr::new_unnamed())?;
         Ok(Self { listening, is_users: false, ours: None, _lock: None })
     }
@@ -214,11 +214,17 @@ pub(super) fn is_neighbour(thread: Thread, environment: &[u8]) -> bool {
             Some((*name, entry[equals + 1..].to_vec()))
         })
         .collect();
-    let same = |entry: &str| {
-        let of = |process: &str| fs::metadata(format!("/proc/{process}/{entry}")).ok();
-        is_same(of("self"), of(&thread.id().to_string()))
-    };
-    ours == theirs && NAMESPACES.iter().all(|namespace| same(namespace)) && same("root")
+    ours == theirs && NAMESPACES.iter().all(|namespace| shares(thread, namespace)) && shares(thread, "root")
+}
+
+/// Does it mean the same processes by their numbers as this process?
+pub(super) fn shares_numbers(thread: Thread) -> bool {
+    shares(thread, "ns/pid")
+}
+
+fn shares(thread: Thread, entry: &str) -> bool {
+    let of = |process: &str| fs::metadata(format!("/proc/{process}/{entry}")).ok();
+    is_same(of("self"), of(&thread.id().to_string()))
 }
 
 /// Is this the file that this process executes?

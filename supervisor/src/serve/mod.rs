@@ -21,8 +21,10 @@ mod seeds;
 mod shared;
 mod sightings;
 mod strangers;
+pub(crate) mod supervisors;
 mod supply;
 mod tree;
+mod watch;
 mod witness;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -32,7 +34,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use sonde_interp::handoff::{MAX_MESSAGE, MessageError, Miss};
+use sonde_interp::handoff::{MAX_MESSAGE, MessageError, Miss, Watch};
 use tracing::{debug, error, warn};
 
 use crate::engine::{Engine, SeccompEngine};
@@ -167,12 +169,13 @@ fn whoever_started_us(socket: Socket) -> Option<(Socket, Thread)> {
 fn greet_and_serve(shared: &Shared, greeting: Greeting<'_>) -> Result<(), HelloError> {
     let mut buffer = [0; MAX_MESSAGE];
     let (message, descriptors) = hello::receive(&greeting.socket, &mut buffer)?;
-    let founded = match Miss::decode(message) {
-        Err(MessageError::Kind) => Some(greeting.greet_first(shared, message, descriptors)?),
-        miss => miss::meet(shared, greeting, miss?)?,
+    let founded = match (Miss::decode(message), Watch::decode(message)) {
+        (_, Ok(watch)) => return watch::meet(shared, greeting, watch),
+        (Err(MessageError::Kind), _) => Some(greeting.greet_first(shared, message, descriptors)?),
+        (miss, _) => miss::meet(shared, greeting, miss?)?,
     };
     if let Some((tree, engine)) = founded {
-        answer(tree, engine);
+        answer(shared, tree, engine);
     }
     Ok(())
 }
@@ -184,7 +187,7 @@ fn adopt(shared: &Shared, orphan: Orphan) -> Result<(), HelloError> {
     match hello::restore(shared, &record) {
         Ok(tree) => {
             tree.give_into(custody);
-            answer(tree, Box::new(engine));
+            answer(shared, tree, Box::new(engine));
             Ok(())
         }
         Err(error) => {
@@ -201,8 +204,9 @@ fn adopt(shared: &Shared, orphan: Orphan) -> Result<(), HelloError> {
 type Founded = (Tree, Box<dyn Engine>);
 
 /// Answers a tree's traps until its last process has ended.
-fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
+fn answer(shared: &Shared, tree: Tree, mut engine: Box<dyn Engine>) {
     let tree = Arc::new(tree);
+    shared.trees.add(&tree, engine.only_process());
     let _tree = tree.span.enter();
     let pool = pool::Pool::new(tree.clone());
     if tree.plans.has_news() {
@@ -223,7 +227,7 @@ fn answer(tree: Tree, mut engine: Box<dyn Engine>) {
             }
         }
     }
-    tree.witness.sightings.tell_tried();
+    tree.witness.sightings.end();
     tree.plans.write(&tree);
     debug!("the tree has ended");
 }

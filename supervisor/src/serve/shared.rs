@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::watch::Roster;
 use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::engine::inline::Callers;
 use crate::index::late::LateIndex;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     /// Where programs of the engine inline ask, and who of them does.
     pub(super) door: Option<Vec<u8>>,
     pub(super) callers: Callers,
+    /// For those who want to watch one.
+    pub(super) trees: Roster,
     open: Mutex<Option<Open>>,
 }
 
@@ -61,7 +64,8 @@ pub(crate) enum SharedError {
 impl Shared {
     pub(super) fn new(settings: Settings, orders: Orders, reader: u32, door: Option<Vec<u8>>) -> Self {
         let (features, callers) = (Features::probe(), Callers::default());
-        Self { settings, orders, features, reader, door, callers, open: Mutex::default() }
+        let (trees, open) = (Roster::default(), Mutex::default());
+        Self { settings, orders, features, reader, door, callers, trees, open }
     }
 
     /// Store, index and configuration, as they are now.

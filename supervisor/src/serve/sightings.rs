@@ -7,16 +7,21 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use super::witness::{lock, process_of};
 use crate::guest::remote::{Address, Presence, Thread, variable_in};
 use crate::report::event::{Beginning, Opened, Reporter, What};
+use crate::report::watcher::Watcher;
 use crate::store::{Progress, STORE, StoreFiles, StorePath};
 
 /// More threads are not remembered: then they are looked at again.
 const MOST: usize = 4096;
+
+/// So many paths are told of at a time.
+const TOGETHER: usize = 128;
 
 /// The processes of a tree, as far as they have been seen.
 pub(super) struct Sightings {
@@ -27,7 +32,9 @@ pub(super) struct Sightings {
     threads: Mutex<HashMap<Thread, u32>>,
     /// Paths at which a process's loader found nothing, until there is more to tell: most opens are such.
     tried: Mutex<(u32, Vec<PathBuf>)>,
-    began: SystemTime,
+    began: Mutex<SystemTime>,
+    /// Somebody has begun to watch when the tree was there already.
+    is_late: AtomicBool,
 }
 
 /// A process that was seen before.
@@ -63,8 +70,32 @@ impl Sightings {
             processes: Mutex::default(),
             threads: Mutex::default(),
             tried: Mutex::default(),
-            began: SystemTime::now(),
+            began: Mutex::new(SystemTime::now()),
+            is_late: AtomicBool::new(false),
         }
+    }
+
+    /// Somebody watches from now on, and wants to know of this process first.
+    ///
+    /// # Errors
+    /// The watcher, if there is another one.
+    pub(super) fn attend(&self, watcher: Watcher, engine: &str, member: Thread) -> Result<(), Watcher> {
+        self.reporter.begin(watcher)?;
+        // What the one before has been told, this one has not.
+        lock(&self.processes).clear();
+        lock(&self.threads).clear();
+        lock(&self.tried).1.clear();
+        *lock(&self.began) = SystemTime::now();
+        self.is_late.store(true, Ordering::Release);
+        self.report(0, What::Engine(engine.to_owned()));
+        self.process(member);
+        Ok(())
+    }
+
+    /// There will be nothing more.
+    pub(super) fn end(&self) {
+        self.tell_tried();
+        self.reporter.end();
     }
 
     /// A program says hello.
@@ -127,6 +158,12 @@ impl Sightings {
         self.sight(process, thread, asked, file.try_clone().ok()?, path.to_owned(), true)
     }
 
+    /// Who has called dlopen(3) for a name that the thread's loader is after.
+    pub(super) fn caller(&self, thread: Option<Thread>, soname: &str) -> Option<PathBuf> {
+        let thread = thread.filter(|_| self.reporter.is_heard())?;
+        thread.dlopen_caller(thread.stack_pointer().ok()?, Path::new(soname))
+    }
+
     /// Tells of a file that the loader has got, or will with the answer.
     pub(super) fn tell(&self, sight: Option<Sight>) {
         if let Some(Sight { process, mut opened, since }) = sight {
@@ -156,6 +193,11 @@ impl Sightings {
         let mut tried = lock(&self.tried);
         tried.0 = process;
         tried.1.push(path);
+        let is_much = tried.1.len() >= TOGETHER;
+        drop(tried);
+        if is_much {
+            self.tell_tried();
+        }
     }
 
     /// The process of a thread, which is told of if it has not been seen, or executes another program by now.
@@ -185,12 +227,17 @@ impl Sightings {
         let text = |name: &str| {
             variable_in(&environment, name).map(|value| String::from_utf8_lossy(value).into_owned())
         };
+        let parent = thread.parent().unwrap_or(0);
+        let is_fork = lock(&self.processes).get(&parent).is_some_and(|seen| seen.executable == executable);
+        // Who says hello has nothing yet, and who only forked has what its parent had.
+        let is_under_way = self.is_late.load(Ordering::Acquire) && program.is_none() && !is_fork;
         let beginning = Beginning {
             program: program.unwrap_or(&executable).to_owned(),
             file: named.or_else(|| thread.executable().ok()),
-            parent: thread.parent().unwrap_or(0),
+            parent,
             library_path: text("LD_LIBRARY_PATH"),
             preload: text("LD_PRELOAD"),
+            present: if is_under_way { thread.mapped_files().unwrap_or_default() } else { Vec::new() },
         };
         lock(&self.processes).insert(process, Seen { executable, files: HashSet::new() });
         self.report(process, What::Process(beginning));
@@ -207,17 +254,19 @@ impl Sightings {
     ) -> Option<Sight> {
         let data = file.metadata().ok()?;
         let identity = (data.dev(), data.ino());
+        let pointer = thread.stack_pointer().ok();
         let is_new = lock(&self.processes).get_mut(&process).is_none_or(|seen| seen.files.insert(identity));
         let opened = Opened {
             asked: asked.path.to_owned(),
-            is_whole: !thread.has_on_stack(asked.address).unwrap_or(true),
+            is_whole: !pointer.is_none_or(|pointer| asked.address.is_near(pointer)),
             is_redirected,
+            caller: pointer.and_then(|pointer| thread.dlopen_caller(pointer, asked.path)),
             // After a dlclose(3) it may have to be loaded again.
             is_known: !is_new && is_mapped(thread, &file),
-            was_realised: data.created().is_ok_and(|born| born >= self.began),
+            was_realised: data.created().is_ok_and(|born| born >= *lock(&self.began)),
             took: asked.since.elapsed(),
             path,
-            file,
+            file: Some(file),
         };
         Some(Sight { process, opened, since: asked.since })
     }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,6 +19,7 @@ use crate::plan::closure::{Answer, Closure};
 use crate::plan::permission::Refusal;
 use crate::report::errors;
 use crate::report::event::{self, Refused, Reporter, What};
+use crate::report::watcher::Watcher;
 use crate::store::{StoreError, StoreFiles};
 
 /// The memory of a tree's loads.
@@ -26,6 +27,7 @@ pub(super) struct Witness {
     reporter: Reporter,
     /// What whoever traces is told of what the loader gets.
     pub(super) sightings: Sightings,
+    engine: OnceLock<String>,
     /// Who is linked against a soname.
     needed_by: Mutex<HashMap<String, PathBuf>>,
     /// Sonames that programs of the tree are linked against and that cannot be provided, with the line that says so.
@@ -40,6 +42,7 @@ impl Witness {
     pub(super) fn new(reporter: Reporter, store: Arc<StoreFiles>) -> Self {
         Self {
             sightings: Sightings::new(reporter.clone(), store),
+            engine: OnceLock::new(),
             reporter,
             needed_by: Mutex::default(),
             absent: Mutex::default(),
@@ -50,7 +53,21 @@ impl Witness {
 
     /// Which engine serves the tree, and why that one.
     pub(super) fn engine(&self, words: &str) {
+        // A tree has one.
+        let _ = self.engine.set(words.to_owned());
         self.reporter.report(0, What::Engine(words.to_owned()));
+    }
+
+    /// May somebody watch now?
+    pub(super) fn may_attend(&self) -> bool {
+        self.reporter.may_begin()
+    }
+
+    /// Somebody watches from now on; see [`Sightings::attend`].
+    pub(super) fn attend(&self, watcher: Watcher, member: Thread) -> Result<(), Watcher> {
+        let engine =
+            self.engine.get().map_or("seccomp: taken over from a supervisor that died", String::as_str);
+        self.sightings.attend(watcher, engine, member)
     }
 
     /// Takes note of what a program needs.
@@ -146,7 +163,8 @@ impl Witness {
     ) {
         if self.reporter.is_heard() {
             let (soname, took) = (soname.to_owned(), since.elapsed());
-            let refused = Refused { soname, needed_by, package, why, took };
+            let caller = self.sightings.caller(thread, &soname);
+            let refused = Refused { soname, needed_by, caller, package, why, took };
             self.sightings.report(thread.map_or(0, process_of), What::Refused(refused));
         }
     }

@@ -43,6 +43,20 @@ pub(crate) fn is_allowed() -> bool {
     read_string(std::process::id(), known.as_ptr() as u64, 16).is_ok_and(|text| text == known.to_bytes())
 }
 
+/// Reads as much as there is, up to the length of the buffer; how many bytes that were.
+pub(crate) fn read(process: u32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let base = usize::try_from(address).map_err(io::Error::other)?;
+    // In pages of their own: a transfer goes as far as the last part that is there as a whole (process_vm_readv(2)).
+    let end = base.saturating_add(buffer.len());
+    let borders = (base / PAGE + 1..end.div_ceil(PAGE)).map(|page| page * PAGE);
+    let starts = std::iter::once(base).chain(borders.clone());
+    let remote: Vec<RemoteIoVec> = starts
+        .zip(borders.chain([end]))
+        .map(|(start, end)| RemoteIoVec { base: start, len: end - start })
+        .collect();
+    Ok(process_vm_readv(pid(process), &mut [IoSliceMut::new(buffer)], &remote)?)
+}
+
 /// Reads an `int`.
 pub(crate) fn read_number(process: u32, address: u64) -> io::Result<i32> {
     let mut bytes = [0; 4];

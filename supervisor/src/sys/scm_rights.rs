@@ -10,8 +10,8 @@ use nix::cmsg_space;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, accept4, getsockopt,
-    recvmsg, sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept4,
+    connect, getsockopt, recvmsg, sendmsg, setsockopt, socket, socketpair, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -81,13 +81,29 @@ impl Socket {
         Ok(Peer { process: peer.pid().cast_unsigned(), user: peer.uid() })
     }
 
+    /// Connects to a listening socket.
+    pub(crate) fn connect(address: &UnixAddr) -> io::Result<Self> {
+        let descriptor = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        connect(descriptor.as_raw_fd(), address)?;
+        Ok(Self(descriptor))
+    }
+
     /// Sends one message.
     pub(crate) fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(bytes, descriptors, MsgFlags::empty())
+    }
+
+    /// Sends one message, if that can be done without waiting for whoever is to receive it.
+    pub(crate) fn send_now(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(bytes, descriptors, MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn send_with(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>], flags: MsgFlags) -> io::Result<()> {
         let numbers: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let control = [ControlMessage::ScmRights(&numbers)];
         let control = if numbers.is_empty() { &[][..] } else { &control };
         let vector = [IoSlice::new(bytes)];
-        sendmsg::<()>(self.0.as_raw_fd(), &vector, control, MsgFlags::MSG_NOSIGNAL, None)?;
+        sendmsg::<()>(self.0.as_raw_fd(), &vector, control, MsgFlags::MSG_NOSIGNAL | flags, None)?;
         Ok(())
     }
 
@@ -120,6 +136,12 @@ impl Socket {
     /// Has the other side gone, or sent something? Waits for it no longer than this.
     pub(crate) fn is_ready(&self, patience: PollTimeout) -> bool {
         let mut descriptors = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, patience).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Will it take a message? Waits for that no longer than this.
+    pub(crate) fn has_room(&self, patience: PollTimeout) -> bool {
+        let mut descriptors = [PollFd::new(self.as_fd(), PollFlags::POLLOUT)];
         poll(&mut descriptors, patience).is_ok_and(|ready| ready > 0)
     }
 

@@ -2,9 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Ignores the signals by which a terminal ends its foreground programs: they are meant for the program that is
 /// traced, whose end `sonde trace` then reports.
@@ -13,6 +15,24 @@ pub(crate) fn ignore_terminal() -> io::Result<()> {
         set(signal, SigHandler::SigIgn)?;
     }
     Ok(())
+}
+
+/// The signals by which this process is told to stop, received as data: what was begun is then finished.
+#[derive(Debug)]
+pub(crate) struct Stop(SignalFd);
+
+impl Stop {
+    /// From now on they do not end this process. Must be called while it has one thread.
+    pub(crate) fn prepare() -> io::Result<Self> {
+        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        signals.thread_block()?;
+        Ok(Self(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    /// Readable when there was one.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// Undoes what a program may have set up before it executed us: blocked signals, ignored ones and limits are

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::report::find::Finding;
+use crate::report::lossy;
 
 /// Goes up when a field changes its meaning or goes away; new fields may come at any time.
 pub(crate) const SCHEMA: u32 = 1;
@@ -29,6 +30,7 @@ pub(crate) enum What {
     Process(Process),
     Load(Box<Load>),
     Fetch(Fetch),
+    Lost(Lost),
     End(End),
 }
 
@@ -38,9 +40,12 @@ pub(crate) struct Begin {
     pub(crate) schema: u32,
     /// Of Sonde.
     pub(crate) version: &'static str,
-    /// The program that is to be run.
+    /// The program that is to be run, or runs already.
+    #[serde(serialize_with = "lossy::path")]
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
+    /// The process, if it runs already.
+    pub(crate) process: Option<u32>,
     /// When, in seconds since 1970.
     pub(crate) unix_time: f64,
 }
@@ -57,6 +62,7 @@ pub(crate) struct Engine {
 pub(crate) struct Process {
     pub(crate) process: u32,
     pub(crate) parent: u32,
+    #[serde(serialize_with = "lossy::path")]
     pub(crate) program: PathBuf,
     /// What the program is linked against.
     pub(crate) needs: Vec<String>,
@@ -72,14 +78,17 @@ pub(crate) struct Load {
     pub(crate) outcome: Outcome,
     pub(crate) why: Why,
     /// The program or library that wants it, if that can be told.
+    #[serde(serialize_with = "lossy::option")]
     pub(crate) needed_by: Option<PathBuf>,
     /// Nothing, if it was not found.
     pub(crate) how: Option<How>,
     /// Whose `RUNPATH` or `RPATH`, or what path was redirected.
+    #[serde(serialize_with = "lossy::option")]
     pub(crate) of: Option<PathBuf>,
     pub(crate) provider: Option<Provider>,
     pub(crate) package: Option<Package>,
     /// The file; of one that was refused the refused one.
+    #[serde(serialize_with = "lossy::option")]
     pub(crate) path: Option<PathBuf>,
     /// Of the file, in bytes.
     pub(crate) size: Option<u64>,
@@ -93,6 +102,7 @@ pub(crate) struct Load {
     /// What it is linked against itself.
     pub(crate) needs: Vec<String>,
     /// Where the loader looked before, and what it did not take there.
+    #[serde(serialize_with = "lossy::list")]
     pub(crate) tried: Vec<PathBuf>,
     /// Why it was not provided, or not taken: a sentence.
     pub(crate) reason: Option<String>,
@@ -106,6 +116,12 @@ pub(crate) struct Load {
 pub(crate) struct Fetch {
     pub(crate) store_path: String,
     pub(crate) bytes: u64,
+}
+
+/// More happened than could be told.
+#[derive(Debug, Serialize)]
+pub(crate) struct Lost {
+    pub(crate) events: u64,
 }
 
 /// The trace ends.
@@ -181,6 +197,8 @@ pub(crate) enum How {
     Path,
     /// It was asked for where it is not, and returned all the same.
     Redirected,
+    /// It was there when the trace began.
+    Before,
 }
 
 /// Who has the file.
@@ -249,7 +267,7 @@ impl Totals {
                     self.realised += usize::from(load.realised);
                 }
             }
-            What::Begin(_) | What::Engine(_) | What::End(_) => {}
+            What::Begin(_) | What::Engine(_) | What::Lost(_) | What::End(_) => {}
         }
     }
 }

@@ -40,6 +40,7 @@ mod tests {
             version: "0",
             program: evil.into(),
             arguments: vec![evil.to_owned(), "<!--".to_owned()],
+            process: None,
             unix_time: 0.0,
         };
         let page = page(&[Entry { at: Duration::ZERO, what: What::Begin(begin) }]);

@@ -70,6 +70,7 @@ impl Human {
                 self.paint.bold(&line) + "\n"
             }
             What::Load(load) => self.load(entry.at, load),
+            What::Lost(lost) => self.paint.bad(&format!("{} events were lost here", lost.events)) + "\n",
             What::End(end) => summary(&end.totals),
             What::Begin(_) | What::Fetch(_) => String::new(),
         }
@@ -229,6 +230,7 @@ pub(super) fn how(load: &Load) -> String {
         (Outcome::Loaded, Some(How::DefaultFolder)) => "default folder".to_owned(),
         (Outcome::Loaded, Some(How::Path)) => "by its path".to_owned(),
         (Outcome::Loaded, Some(How::Redirected)) => "redirected".to_owned(),
+        (Outcome::Loaded, Some(How::Before)) => "before".to_owned(),
         (Outcome::Loaded, None) => "-".to_owned(),
     }
 }

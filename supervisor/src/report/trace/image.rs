@@ -42,17 +42,18 @@ impl Image {
         self.objects.iter().position(|object| object.facts.needed.iter().any(|needed| needed == name))
     }
 
+    /// Was it loaded by this name, or is it its own?
+    pub(super) fn has(&self, name: &str) -> bool {
+        let is_its = |object: &Object| object.soname == name || object.facts.soname.as_deref() == Some(name);
+        self.objects.iter().any(is_its)
+    }
+
     /// Names that somebody is linked against and that were not loaded (yet), each with who it is.
     pub(super) fn open_needs(&self) -> impl Iterator<Item = (usize, &str)> {
-        let is_loaded = |name: &str| {
-            let is_its =
-                |object: &Object| object.soname == name || object.facts.soname.as_deref() == Some(name);
-            self.objects.iter().any(is_its)
-        };
         let needed = self.objects.iter().enumerate();
         let needed =
             needed.flat_map(|(at, object)| object.facts.needed.iter().map(move |name| (at, &**name)));
-        needed.filter(move |(_, name)| !is_loaded(name))
+        needed.filter(move |(_, name)| !self.has(name))
     }
 
     /// Who says in a note that it may open this name at run time.

@@ -8,14 +8,16 @@ pub(crate) mod graph;
 pub(crate) mod html;
 pub(crate) mod human;
 mod image;
+mod present;
 mod story;
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::event::{self, Event};
 use super::find::Finding;
@@ -23,6 +25,9 @@ use crate::index::Index;
 use entry::{End, Engine, Entry, Load, Totals, What};
 use human::Human;
 use story::Story;
+
+/// A loader that is silent for so long goes on with nothing of what it was after.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What of a trace is to be seen.
 #[derive(Debug, Default)]
@@ -91,7 +96,15 @@ impl<'t> Teller<'t> {
     ) -> (Vec<Entry>, Box<dyn Write + Send>) {
         let mut story = Story::new(index, drivers);
         self.show(begin);
-        for event in events {
+        loop {
+            let event = match events.recv_timeout(PAUSE) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => {
+                    story.pause(&mut |entry| self.show(entry));
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             if let event::What::Over { status, signal } = event.what {
                 story.finish(&mut |entry| self.show(entry));
                 if !self.entries.iter().any(|entry| matches!(entry.what, What::Engine(_))) {
@@ -166,7 +179,9 @@ impl<'t> Teller<'t> {
         let (process, program) = match what {
             What::Process(process) => (process.process, human::file_name(&process.program)),
             What::Load(load) => (load.process, load.program.clone()),
-            What::Begin(_) | What::Engine(_) | What::Fetch(_) | What::End(_) => return true,
+            What::Begin(_) | What::Engine(_) | What::Fetch(_) | What::Lost(_) | What::End(_) => {
+                return true;
+            }
         };
         let first = *self.first.get_or_insert(process);
         let named =

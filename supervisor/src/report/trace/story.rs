@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use sonde_resolve::elf::ElfFacts;
 
-use super::entry::{Engine, Entry, Fetch, How, Load, Outcome, Package, Process, Provider, What, Why};
+use super::entry::{Engine, Entry, Fetch, How, Load, Lost, Outcome, Package, Process, Provider, What, Why};
 use super::image::{Image, Object, is_variant, objection};
+use super::present::{Present, arrange};
+use crate::guest::remote::Thread;
 use crate::index::Index;
 use crate::report::event::{self, Beginning, Event, Opened, Refusal, Refused};
 use crate::store::{STORE, StorePath};
@@ -80,11 +82,13 @@ impl Story {
             }
             event::What::Process(beginning) => {
                 self.begin(process, &beginning);
-                let Beginning { program, parent, .. } = beginning;
+                let Beginning { program, parent, present, .. } = beginning;
                 let own = self.processes.get(&process).and_then(|state| state.image.objects.first());
                 let needs = own.map(|program| program.facts.needed.clone()).unwrap_or_default();
                 tell(Entry { at, what: What::Process(Process { process, parent, program, needs }) });
+                self.fill(at, process, present, tell);
             }
+            event::What::Lost(events) => tell(Entry { at, what: What::Lost(Lost { events }) }),
             event::What::Tried(paths) => {
                 for path in paths {
                     let Some(soname) = file_name(&path) else { continue };
@@ -110,11 +114,22 @@ impl Story {
         }
     }
 
+    /// There is nothing more for now: tells what nobody has, which may have been the last that a program does for long.
+    pub(crate) fn pause(&mut self, tell: &mut dyn FnMut(Entry)) {
+        // What else is open may be about to be fetched.
+        self.conclude_all(|search| search.refused.is_some(), tell);
+    }
+
     /// There is nothing more: tells what was still open.
     pub(crate) fn finish(&mut self, tell: &mut dyn FnMut(Entry)) {
+        self.conclude_all(|_| true, tell);
+    }
+
+    fn conclude_all(&mut self, is_wanted: impl Fn(&Search) -> bool, tell: &mut dyn FnMut(Entry)) {
         let mut open: Vec<(Duration, u32)> = Vec::new();
         for (process, state) in &self.processes {
-            open.extend(state.search.as_ref().map(|search| (search.at, *process)));
+            let search = state.search.as_ref().filter(|search| !search.is_over && is_wanted(search));
+            open.extend(search.map(|search| (search.at, *process)));
         }
         open.sort_unstable();
         for (_, process) in open {
@@ -144,6 +159,62 @@ impl Story {
         let image = Image { objects, library_path, preload };
         let state = State { program: beginning.program.clone(), image, search: None, has_consulted: false };
         self.processes.insert(process, state);
+    }
+
+    /// A process that was there already: tells what it has in memory.
+    fn fill(&mut self, at: Duration, process: u32, present: Vec<PathBuf>, tell: &mut dyn FnMut(Entry)) {
+        let Some(root) = Thread::new(process).filter(|_| !present.is_empty()).and_then(|it| it.root().ok())
+        else {
+            return;
+        };
+        let program = self.processes.get(&process).map(|state| state.program.clone()).unwrap_or_default();
+        let mut sizes = HashMap::new();
+        let mut libraries: Vec<Present> = Vec::new();
+        for path in present {
+            if path == program || libraries.iter().any(|one| one.path == path) {
+                continue;
+            }
+            let Ok(file) = root.open(&path) else { continue };
+            // The loader itself was not loaded by one; nor what is mapped and no library.
+            let Some(facts) = self.read(&file, &path).filter(|facts| !is_loader(facts)) else { continue };
+            if objection(&path, Some(&facts)).is_none() {
+                sizes.insert(path.clone(), file.metadata().ok().map(|data| data.len()));
+                libraries.push(Present { path, facts });
+            }
+        }
+        let Some(state) = self.processes.get_mut(&process) else { return };
+        arrange(&mut state.image, libraries);
+        let (image, program) = (state.image.clone(), file_name(&program).unwrap_or_default());
+        for object in image.objects.iter().skip(1) {
+            let why = match object.loaded_by {
+                Some(_) => Why::Needed,
+                None if image.preloads(&object.path, &object.soname).is_some() => Why::Preload,
+                None => Why::Dlopen,
+            };
+            let (provider, package) = self.provider(&object.path);
+            let load = Load {
+                process,
+                program: program.clone(),
+                soname: object.soname.clone(),
+                outcome: Outcome::Loaded,
+                why,
+                needed_by: path_of(&image, object.loaded_by),
+                how: Some(How::Before),
+                of: None,
+                provider: Some(provider),
+                package,
+                path: Some(object.path.clone()),
+                size: sizes.get(&object.path).copied().flatten(),
+                realised: false,
+                fetched_bytes: None,
+                took: Duration::ZERO,
+                needs: object.facts.needed.clone(),
+                tried: Vec::new(),
+                reason: None,
+                choice: None,
+            };
+            tell(Entry { at, what: What::Load(Box::new(load)) });
+        }
     }
 
     /// What a process's loader is after; another name means that it has done with the one before.
@@ -186,7 +257,8 @@ impl Story {
             None => (Outcome::Absent, None),
         };
         let image = &state.image;
-        let (requester, why) = wanted_by(image, &search.soname, None);
+        let caller = refused.as_ref().and_then(|refused| refused.caller.as_deref());
+        let (requester, why) = wanted_by(image, &search.soname, None, caller);
         let brought_by = refused.as_ref().and_then(|refused| refused.needed_by.clone());
         let package = refused.as_ref().and_then(|refused| refused.package.as_deref()).map(|package| {
             let (attribute, output) = package.rsplit_once('.').unwrap_or((package, "out"));
@@ -198,7 +270,9 @@ impl Story {
             soname: search.soname.clone(),
             outcome,
             why,
-            needed_by: brought_by.or_else(|| path_of(image, requester)),
+            needed_by: brought_by
+                .or_else(|| path_of(image, requester))
+                .or_else(|| caller.map(Path::to_owned)),
             how: None,
             of: None,
             provider: None,
@@ -223,7 +297,7 @@ impl Story {
             return;
         }
         let soname = self.name_for(process, &name, &opened);
-        let facts = self.read(&opened.file, &opened.path);
+        let facts = opened.file.as_ref().and_then(|file| self.read(file, &opened.path));
         let objection = objection(&opened.path, facts.as_deref());
         if let Some((reason, true)) = objection.as_ref().filter(|_| !opened.is_whole) {
             let search = self.search(process, at, &soname, tell);
@@ -239,11 +313,12 @@ impl Story {
             return;
         }
         let Some(state) = self.processes.get_mut(&process) else { return };
-        let (requester, why) = wanted_by(&state.image, &soname, Some(&opened.asked));
+        let caller = opened.caller.as_deref();
+        let (requester, why) = wanted_by(&state.image, &soname, Some(&opened.asked), caller);
         let has_consulted = std::mem::take(&mut state.has_consulted);
         let (how, of) = found(&state.image, (requester, why), &soname, &opened, has_consulted);
-        let size = opened.file.metadata().ok().map(|data| data.len());
-        let needed_by = path_of(&state.image, requester);
+        let size = opened.file.as_ref().and_then(|file| file.metadata().ok()).map(|data| data.len());
+        let needed_by = path_of(&state.image, requester).or_else(|| opened.caller.clone());
         let is_late = match requester.filter(|_| why == Why::Needed) {
             Some(by) => state.image.objects.get(by).is_some_and(|object| object.is_late),
             None => why == Why::Dlopen,
@@ -345,8 +420,16 @@ impl Story {
     }
 }
 
-/// Who wants a name, and why the loader asks for it.
-fn wanted_by(image: &Image, soname: &str, asked: Option<&Path>) -> (Option<usize>, Why) {
+/// Who wants a name, and why the loader asks for it. `caller` has called dlopen(3) for it.
+fn wanted_by(
+    image: &Image,
+    soname: &str,
+    asked: Option<&Path>,
+    caller: Option<&Path>,
+) -> (Option<usize>, Why) {
+    if let Some(caller) = caller {
+        return (image.objects.iter().position(|object| object.path == caller), Why::Dlopen);
+    }
     let whole = asked.and_then(|asked| image.needs(&asked.to_string_lossy()));
     if let Some(requester) = image.needs(soname).or(whole) {
         return (Some(requester), Why::Needed);
@@ -377,7 +460,7 @@ fn found(
         return (if by_name { How::ServedCache } else { How::Path }, None);
     }
     let folder = opened.asked.parent().unwrap_or(Path::new("/"));
-    match image.rule(requester.filter(|_| why == Why::Needed), folder) {
+    match image.rule(requester, folder).or_else(|| image.rule(None, folder).filter(|_| why != Why::Needed)) {
         Some((how, whose)) => (how, path_of(image, whose)),
         None => (How::DefaultFolder, None),
     }
@@ -385,6 +468,11 @@ fn found(
 
 fn path_of(image: &Image, object: Option<usize>) -> Option<PathBuf> {
     image.objects.get(object?).map(|object| object.path.clone())
+}
+
+/// A loader's name is the same everywhere (`SONAME` in glibc's shlib-versions).
+fn is_loader(facts: &ElfFacts) -> bool {
+    facts.soname.as_deref().is_some_and(|soname| soname.starts_with("ld-linux"))
 }
 
 fn file_name(path: &Path) -> Option<String> {
