@@ -330,7 +330,7 @@ const LIFE: &str = "
     written
     rm -r ~/.cache/sonde ~/.local/state/sonde
     echo rest:; written
-    wait_for 'nix-store --gc > /dev/null 2>&1; ! ls -d /nix/store/*-curl-7* 2>/dev/null'
+    wait_for 'nix-store --gc > /dev/null 2>&1; ! ls -d /nix/store/*-curl-7* > /dev/null 2>&1'
     echo collected";
 
 #[test]
