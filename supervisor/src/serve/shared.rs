@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::limits::{Limits, LimitsError};
 use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::engine::inline::Callers;
 use crate::index::late::LateIndex;
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     /// Where programs of the engine inline ask, and who of them does.
     pub(super) door: Option<Vec<u8>>,
     pub(super) callers: Callers,
+    pub(super) limits: Limits,
     open: Mutex<Option<Open>>,
 }
 
@@ -54,12 +56,16 @@ pub(crate) enum SharedError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Libraries(#[from] LibrariesError),
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
 }
 
 impl Shared {
     pub(super) fn new(settings: Settings, orders: Orders, reader: u32, door: Option<Vec<u8>>) -> Self {
         let (features, callers) = (Features::probe(), Callers::default());
-        Self { settings, orders, features, reader, door, callers, open: Mutex::default() }
+        // A mistake in the file is told to those who are greeted.
+        let limits = Limits::load(&settings).unwrap_or_default().within_our_means();
+        Self { settings, orders, features, reader, door, callers, limits, open: Mutex::default() }
     }
 
     /// Store, index and configuration, as they are now.
@@ -71,6 +77,7 @@ impl Shared {
             return Ok(open.clone());
         }
         let store = Arc::new(store::open(&self.settings)?);
+        Limits::load(&self.settings)?;
         let now = Open {
             conditions: Arc::new(conditions),
             index: Arc::new(LateIndex::new(&self.settings, store.files.clone())),

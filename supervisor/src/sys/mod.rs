@@ -7,6 +7,7 @@ pub(crate) mod child_bell;
 pub(crate) mod features;
 pub(crate) mod ledger;
 pub(crate) mod listen;
+pub(crate) mod lock;
 pub(crate) mod mapped_file;
 pub(crate) mod original;
 pub(crate) mod pidfd;

@@ -37,6 +37,12 @@ impl From<OwnedFd> for Socket {
     }
 }
 
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.0
+    }
+}
+
 impl Socket {
     /// Two sockets connected to each other, close-on-exec.
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
