@@ -1,10 +1,11 @@
-//! The policy's files, one by one, and where libraries are at hand. Other sections of `config.toml` are looked at by those who use them.
+//! The policy's files, one by one, where libraries are at hand, and limits. Other sections of `config.toml` are looked at by those who use them.
 
 use sonde_policy::{Problem, Severity};
 
 use super::finding::Finding;
 use crate::plan::libraries::Libraries;
 use crate::rules::{RulesError, in_force};
+use crate::serve::limits::Limits;
 use crate::settings::Settings;
 
 /// Reads all of that.
@@ -13,6 +14,11 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
     if let Err(error) = Libraries::load(settings) {
         let remedy = "correct the [libraries] section; docs/coming-from-nix-ld.md has its keys. Until then nothing is provided";
         findings.push(Finding::error("configuration.libraries", error.to_string(), remedy));
+    }
+    if let Err(error) = Limits::load(settings) {
+        let remedy =
+            "correct the [limits] section; docs/threat-model.md has its keys. Until then nothing is provided";
+        findings.push(Finding::error("configuration.limits", error.to_string(), remedy));
     }
     findings
 }

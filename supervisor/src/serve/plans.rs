@@ -30,6 +30,9 @@ use crate::settings::Settings;
 use crate::store::{NoProgress, STORE, StoreFiles, StorePath};
 use crate::sys::lock::{How, Lock};
 
+/// A program that asks for more names that nobody has makes them up: its plan does not grow by them.
+const MOST_ABSENT: usize = 4096;
+
 /// The plans of the programs of a tree.
 pub(super) struct Plans {
     settings: Settings,
@@ -203,7 +206,7 @@ impl Plans {
     pub(super) fn learn_absence(&self, program: &Path, soname: &str) {
         self.add(program, |body| {
             let is_needed = body.libraries.iter().any(|need| need.soname == soname);
-            !is_needed && body.absent.insert(soname.to_owned())
+            !is_needed && body.absent.len() < MOST_ABSENT && body.absent.insert(soname.to_owned())
         });
     }
 
