@@ -3,7 +3,7 @@ CARGO ?= cargo
 SHIM  := $(CARGO) build --quiet --release --manifest-path interp/Cargo.toml
 WORLD := $(CARGO) run --quiet --manifest-path tests/world/Cargo.toml --
 
-.PHONY: demo test browser check bench world tools clean
+.PHONY: demo test browser check bench soak world tools clean
 
 ## demo: run a real foreign program in a NixOS-like root, and show each library that it is given
 demo: world
@@ -33,6 +33,11 @@ check: tools
 bench: world
 	@$(SHIM)
 	@$(CARGO) bench --quiet --package sonde
+
+## soak: a day of use in eight minutes, and what the supervisor holds meanwhile
+soak: world
+	@$(SHIM)
+	@$(CARGO) test --quiet --package sonde --test soak
 
 ## world: build the test world, if it is not there yet; its path is the last line
 world: tools

@@ -1,5 +1,10 @@
 //! Killed supervisors, dead caches, crowds: the program is never worse off than without us.
 
+mod calls;
+mod disks;
+mod kills;
+mod peers;
+
 use std::process::{Command, Stdio};
 use std::time::Duration;
 

@@ -31,7 +31,8 @@
 //! - `mount`: the embedded store as `/nix/store` of one program
 //! - `store`: the embedded store by its commands
 //! - `embedded`: programs that get their libraries from the embedded store
-//! - `faults`: killed supervisors, dead caches, damaged files, crowds
+//! - `faults`: killed supervisors and daemons, dead caches, full disks, system calls that fail, hostile peers, crowds
+//! - `soaking`: what a supervisor holds does not grow with what it has served
 //! - `survival`: killed supervisors are not missed, and programs of one user share one
 //! - `plans`: what a program was given is kept, and the next start asks nobody
 //! - `nix_ld`: nix-ld's variables and behaviours
@@ -75,7 +76,9 @@ mod refusals;
 mod search;
 mod served_cache;
 mod shim;
+mod soaking;
 mod store;
+mod supervisors;
 mod survival;
 mod tidy;
 mod trace;

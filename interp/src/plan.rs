@@ -13,6 +13,8 @@ use layout::{FIXED, MAGIC, VERSION, WATCHED, checksum_of, u32_at, u64_at};
 
 use crate::contents::Contents;
 use crate::site::Sites;
+/// How long it is believed that nobody has a library, in seconds: it may be put where no condition shows it. No plan that depends on it holds for longer.
+pub const ABSENCE_STANDS: u64 = 7 * 24 * 3600;
 
 /// Where plans lie, below the user's cache folder (`$XDG_CACHE_HOME`, or `.cache` in `$HOME`).
 pub const FOLDER: &str = "sonde/plans";
@@ -150,10 +152,12 @@ impl<'a> Plan<'a> {
             && self.objects().all(|object| world.stamp_at(object).modified == WHOLE)
     }
 
-    /// Has its time passed? `now` is in seconds since 1970.
+    /// Has its time passed? `now` is in seconds since 1970. A plan whose time is still further away than any can be was made
+    /// before the clock was set back.
     #[must_use]
     pub fn is_expired(&self, now: u64) -> bool {
-        self.fixed.expiry != 0 && now >= self.fixed.expiry
+        let end = self.fixed.expiry;
+        end != 0 && (now >= end || end - now > ABSENCE_STANDS)
     }
 
     /// The program's path.

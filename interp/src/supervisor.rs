@@ -3,7 +3,7 @@
 use core::ffi::{CStr, c_char};
 use core::slice;
 
-use linux_raw_sys::errno::{EBADF, EPROTO};
+use linux_raw_sys::errno::{EBADF, EPIPE, EPROTO};
 use linux_raw_sys::general::{
     MAP_ANONYMOUS, MAP_PRIVATE, O_CLOEXEC, O_RDONLY, O_RDWR, PROT_READ, PROT_WRITE,
 };
@@ -131,8 +131,11 @@ pub(crate) fn ask<'m>(
     let (program, supervisor) = (program.to_bytes(), supervisor.to_bytes());
     let hello = Hello { pid: sys::process_id(), direct: file.is_some(), wish, supervisor, program };
     let length = hello.encode(&mut mailbox.buffer).map_err(|_| EPROTO)?;
-    sys::send(socket, &mailbox.buffer[..length], file)?;
-    answer(socket, mailbox)
+    match sys::send(socket, &mailbox.buffer[..length], file) {
+        // Who was turned away before it has spoken finds the answer there, and nobody who listens.
+        Ok(()) | Err(EPIPE) => answer(socket, mailbox),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Waits for the supervisor's next word.

@@ -8,6 +8,7 @@ mod capped;
 
 use std::env;
 use std::io;
+use std::panic;
 use std::sync::Mutex;
 
 use tracing_subscriber::EnvFilter;
@@ -44,6 +45,8 @@ pub(crate) fn to_file(settings: &Settings) {
         .with_ansi(false)
         .with_writer(Mutex::new(file))
         .init();
+    // Nobody sees our standard error, where these go otherwise.
+    panic::set_hook(Box::new(|what| tracing::error!("panicked: {what}")));
     if let Some(mistake) = mistake {
         tracing::warn!("{mistake}; only warnings are logged");
     }

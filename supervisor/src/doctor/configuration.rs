@@ -1,4 +1,4 @@
-//! The policy's files, one by one, and where libraries are at hand. Other sections of `config.toml` are looked at by those who use them.
+//! The policy's files, one by one, where libraries are at hand, and limits. Other sections of `config.toml` are looked at by those who use them.
 
 use sonde_policy::{Problem, Severity};
 
@@ -6,6 +6,7 @@ use super::finding::Finding;
 use crate::plan::drivers::Drivers;
 use crate::plan::libraries::Libraries;
 use crate::rules::{RulesError, in_force};
+use crate::serve::limits::Limits;
 use crate::settings::Settings;
 
 /// Reads all of that.
@@ -14,6 +15,11 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
     if let Err(error) = Libraries::load(settings).map(drop).and_then(|()| Drivers::load(settings).map(drop)) {
         let remedy = "correct the [libraries] or [drivers] section; docs/coming-from-nix-ld.md has their keys. Until then nothing is provided";
         findings.push(Finding::error("configuration.libraries", error.to_string(), remedy));
+    }
+    if let Err(error) = Limits::load(settings) {
+        let remedy =
+            "correct the [limits] section; docs/threat-model.md has its keys. Until then nothing is provided";
+        findings.push(Finding::error("configuration.limits", error.to_string(), remedy));
     }
     findings
 }

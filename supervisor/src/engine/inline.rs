@@ -31,12 +31,22 @@ struct Caller {
     executable: Option<(u64, u64)>,
     questions: Sender<Notification>,
     bell: Arc<EventFd>,
+    /// Held by each question that has no answer yet.
+    unanswered: Arc<()>,
 }
 
 impl Callers {
     /// Has this process an engine?
     pub(crate) fn knows(&self, process: Thread) -> bool {
         self.lock().get(&process).is_some_and(|caller| caller.executable == process.executable_identity())
+    }
+
+    /// Makes a question one of its process's; nothing, if that has so many without an answer already.
+    pub(crate) fn count(&self, process: Thread, most: usize) -> Option<Counted> {
+        let all = self.lock();
+        let Some(caller) = all.get(&process) else { return Some(Counted(Arc::default())) };
+        let counted = Counted(caller.unanswered.clone());
+        (Arc::strong_count(&caller.unanswered) - 2 < most).then_some(counted)
     }
 
     /// Hands a question to the engine of its process; gives it back if there is none.
@@ -58,6 +68,9 @@ impl Callers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A question that is counted as long as it has no answer.
+pub(crate) struct Counted(#[expect(dead_code, reason = "it counts by being there")] Arc<()>);
 
 impl Caller {
     fn ring(&self) {
@@ -93,7 +106,7 @@ impl InlineEngine {
             let _ = sender.send(first);
         }
         let executable = process.executable_identity();
-        let caller = Caller { executable, questions: sender, bell: bell.clone() };
+        let caller = Caller { executable, questions: sender, bell: bell.clone(), unanswered: Arc::default() };
         let mut all = callers.lock();
         // An engine that is gone has left its bell to us alone.
         all.retain(|other, caller| *other == process || Arc::strong_count(&caller.bell) > 1);
@@ -140,13 +153,14 @@ pub(crate) fn question(
     path: PathBuf,
     on_stack: bool,
     at: Address,
+    counted: Counted,
 ) -> Notification {
     let call = Call::Missed { path, on_stack };
-    Notification::new(Arc::new(Question(socket)), 0, Some(process), call, at)
+    Notification::new(Arc::new(Question(socket, counted)), 0, Some(process), call, at)
 }
 
 /// The connection over which a shim asks.
-struct Question(Socket);
+struct Question(Socket, #[expect(dead_code, reason = "it counts by being there")] Counted);
 
 impl Question {
     fn answer(&self, answer: Answer<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {

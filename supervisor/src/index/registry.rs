@@ -9,10 +9,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
 use crate::settings::Settings;
+use crate::sys::lock::{How, Lock};
 use crate::sys::whole_file::write;
 
 /// The name of the database that nobody named.
@@ -173,9 +173,9 @@ impl Registry {
     }
 
     /// Two imports at once must not both write the order that they read before.
-    fn lock(&self) -> io::Result<Flock<File>> {
+    fn lock(&self) -> io::Result<Lock> {
         let file = File::options().create(true).truncate(false).write(true).open(self.own.join(LOCK))?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+        Lock::take(file, How::Alone).map_err(|(_, error)| error)
     }
 }
 

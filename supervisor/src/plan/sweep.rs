@@ -7,11 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nix::fcntl::{Flock, FlockArg};
-
 use super::shelf::{Kept, Shelf, path_of};
 use super::{cache, roots};
 use crate::settings::Settings;
+use crate::sys::lock::{How, Lock};
 
 /// What is younger may be about to be written down somewhere.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -86,7 +85,7 @@ impl Litter {
 
 /// Whoever works out a plan at this moment has the folder's lock, and keeps it.
 fn remove_roots(folder: &Path) -> io::Result<()> {
-    match Flock::lock(File::open(folder)?, FlockArg::LockExclusiveNonblock) {
+    match Lock::take(File::open(folder)?, How::AloneAtOnce) {
         Ok(_lock) => fs::remove_dir_all(folder),
         Err(_) => Ok(()),
     }

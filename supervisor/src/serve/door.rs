@@ -12,22 +12,24 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockname, listen, socket,
 };
 use nix::unistd::Uid;
 use sonde_interp::handoff::DOOR;
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::Trees;
+use super::lobby::Lobby;
+use super::{SHORTAGE, Trees, is_shortage};
 use crate::guest::remote::Thread;
 use crate::store;
 use crate::sys::listen::path_of;
+use crate::sys::lock::{How, Lock};
 use crate::sys::scm_rights::Socket;
 
 /// How long a user's supervisor stays when it has nobody to serve.
@@ -72,7 +74,7 @@ pub(crate) struct Door {
     is_users: bool,
     /// Where we have put it, and what was there then; nothing for one without a path, or a service manager's.
     ours: Option<(PathBuf, Metadata)>,
-    _lock: Option<Flock<File>>,
+    _lock: Option<Lock>,
 }
 
 impl Door {
@@ -140,29 +142,65 @@ impl Door {
     }
 
     /// Waits for the next program, the end of a tree, or the end of its patience.
-    pub(super) fn next(&self, patience: Option<Duration>, trees: &Trees) -> Visit {
-        let mut ready = vec![PollFd::new(self.listening.as_fd(), PollFlags::POLLIN)];
-        ready.extend(trees.bell().map(|bell| PollFd::new(bell, PollFlags::POLLIN)));
+    pub(super) fn next(&self, lobby: &mut Lobby, patience: Option<Duration>, trees: &Trees) -> Visit {
+        let bell = trees.bell();
+        let own = std::iter::once(self.listening.as_fd()).chain(bell);
+        let mut ready: Vec<_> =
+            own.chain(lobby.sockets()).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // Without a bell the end of a tree is noticed by looking.
-        let patience = patience.or(trees.bell().is_none().then_some(BLIND));
+        let idle = patience.or(bell.is_none().then_some(BLIND));
+        let patience = idle.into_iter().chain(lobby.patience()).min();
         let timeout = patience.map_or(PollTimeout::NONE, |time| time.try_into().unwrap_or(PollTimeout::MAX));
-        match poll(&mut ready, timeout) {
-            Ok(0) => return Visit::Nobody,
+        let heard = poll(&mut ready, timeout);
+        let events: Vec<_> = ready.iter().map(|one| one.revents().unwrap_or(PollFlags::empty())).collect();
+        match heard {
+            Ok(0) if idle.is_some_and(|idle| lobby.patience().is_none_or(|first| idle <= first)) => {
+                return Visit::Nobody;
+            }
+            Ok(_) => {}
             Err(Errno::EINTR) => return Visit::TreeEnded,
-            Ok(_) | Err(_) => {}
+            // Nothing is known, then, but what is found by looking.
+            Err(error) => {
+                warn!(%error, "the door cannot be watched");
+                thread::sleep(SHORTAGE);
+            }
         }
-        let rings = ready.get(1).and_then(PollFd::revents).is_some_and(|events| !events.is_empty());
-        self.admit().map_or(if rings { Visit::TreeEnded } else { Visit::Stranger }, |(socket, thread)| {
-            Visit::Program(socket, thread)
-        })
+        let own = 1 + usize::from(bell.is_some());
+        if let Some((socket, thread)) = lobby.speaker(events.get(own..).unwrap_or_default()) {
+            return Visit::Program(socket, thread);
+        }
+        let rings = bell.is_some() && events.get(1).is_some_and(|events| !events.is_empty());
+        match self.admit() {
+            // A shim has spoken by now.
+            Ok(Some((socket, thread))) if socket.is_ready(PollTimeout::ZERO) => {
+                return Visit::Program(socket, thread);
+            }
+            Ok(Some((socket, thread))) => lobby.enter(socket, thread),
+            Ok(None) => {}
+            Err(error) => {
+                warn!(%error, "nobody can be let in");
+                if !lobby.make_room(|| Socket::accept(&self.listening)) {
+                    thread::sleep(SHORTAGE);
+                }
+            }
+        }
+        if rings { Visit::TreeEnded } else { Visit::Stranger }
     }
 
     /// Lets in who has connected; `None` if nobody has, or nobody of ours.
-    fn admit(&self) -> Option<(Socket, Thread)> {
-        let socket = Socket::accept(&self.listening).ok()?;
-        let peer = socket.peer().ok()?;
-        let thread = Thread::new(peer.process).filter(|_| Uid::from_raw(peer.user) == Uid::effective())?;
-        Some((socket, thread))
+    ///
+    /// # Errors
+    /// The kernel is short of descriptors or memory.
+    fn admit(&self) -> io::Result<Option<(Socket, Thread)>> {
+        let socket = match Socket::accept(&self.listening) {
+            Ok(socket) => socket,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if is_shortage(&error) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let Ok(peer) = socket.peer() else { return Ok(None) };
+        let thread = Thread::new(peer.process).filter(|_| Uid::from_raw(peer.user) == Uid::effective());
+        Ok(thread.map(|thread| (socket, thread)))
     }
 
     /// Closes it for good: the next program starts a supervisor.
@@ -185,9 +223,9 @@ fn listening_at(address: &UnixAddr) -> io::Result<OwnedFd> {
 }
 
 /// The lock of whoever serves a door in this folder; nothing, if somebody has it.
-fn lock(folder: &Path) -> io::Result<Option<Flock<File>>> {
+fn lock(folder: &Path) -> io::Result<Option<Lock>> {
     let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
-    Ok(Flock::lock(lock, FlockArg::LockExclusiveNonblock).ok())
+    Ok(Lock::take(lock, How::AloneAtOnce).ok())
 }
 
 /// Does anybody listen at this path?

@@ -56,6 +56,8 @@ pub(crate) enum HelloError {
     Shared(#[from] SharedError),
     #[error("another supervisor's program came to the door")]
     Stranger,
+    #[error("as many loads of this process wait already as [limits] traps of config.toml lets")]
+    TooMany,
     #[error("the record of a tree cannot be read: it may have a path that is no text")]
     Record,
     #[error("{}: {source}", path.display())]

@@ -70,7 +70,7 @@ impl Newcomer<'_> {
     }
 
     fn by_notification(&self) -> Result<(Box<dyn Engine>, &'static str), HelloError> {
-        let ledger = Ledger::new()?;
+        let ledger = Ledger::new(self.shared.limits.traps)?;
         // From the welcome on the tree may outlive this process.
         let (custody, keeper) = self.line.prepare(&ledger, &self.tree.record());
         self.welcome(Kind::Seccomp, keeper.as_ref(), None)?;

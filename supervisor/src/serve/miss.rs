@@ -14,6 +14,7 @@ use super::Founded;
 use super::admission::{Guest, admit, provide_loader};
 use super::door::is_neighbour;
 use super::hello::{Greeting, HelloError, found_tree, say};
+use super::lobby::turn_away;
 use super::shared::Shared;
 use crate::engine::InlineEngine;
 use crate::engine::inline::question;
@@ -32,9 +33,13 @@ pub(super) fn meet(
         say(&socket, Answer::Private, &[])?;
         return Err(HelloError::Stranger);
     }
+    let Some(counted) = shared.callers.count(thread, shared.limits.traps) else {
+        drop(turn_away(socket));
+        return Err(HelloError::TooMany);
+    };
     let path = PathBuf::from(OsStr::from_bytes(miss.path));
     let instruction = Address(miss.instruction);
-    let question = question(socket, thread, path, miss.on_stack, instruction);
+    let question = question(socket, thread, path, miss.on_stack, instruction, counted);
     // On any error from here on the question is dropped, which lets the open through.
     let Err(question) = shared.callers.pass(question) else { return Ok(None) };
     let guest = Guest::executed_by(thread, Wish::Unsaid)?;

@@ -10,7 +10,9 @@ mod hello;
 mod join;
 pub(crate) mod keeper;
 mod knowledge;
+pub(crate) mod limits;
 mod loader;
+mod lobby;
 mod miss;
 mod permission;
 mod plans;
@@ -27,17 +29,21 @@ mod tree;
 mod watch;
 mod witness;
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use sonde_interp::handoff::{MAX_MESSAGE, MessageError, Miss, Watch};
 use tracing::{debug, error, warn};
 
 use crate::engine::{Engine, SeccompEngine};
+use crate::guest::notification::Notification;
 use crate::guest::remote::Thread;
 use crate::report::event::Reporter;
 use crate::settings::Settings;
@@ -48,9 +54,22 @@ use door::Visit;
 use hello::Greeting;
 pub(crate) use hello::HelloError;
 use keeper::{Inheritance, Line, Orphan};
+use lobby::{Lobby, turn_away};
 pub(crate) use shared::Orders;
 use shared::Shared;
 use tree::Tree;
+
+/// How long nothing is tried again of what the kernel has not enough for.
+const SHORTAGE: Duration = Duration::from_millis(50);
+/// After as many in a row, which takes ten seconds, the machine is not short of something but broken.
+const MOST_SHORTAGES: u32 = 200;
+
+/// Is the kernel short of something that may be there a moment later?
+fn is_shortage(error: &io::Error) -> bool {
+    use Errno::{EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    errno.is_some_and(|errno| [EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(&errno))
+}
 
 /// Serves the tree of one program, which is `thread` or shares its identity, and is at the other end of `socket`. Nobody
 /// takes over if this process dies.
@@ -99,10 +118,12 @@ pub(crate) fn work(settings: Settings, orders: Orders, inheritance: Inheritance,
             greet(socket, thread, false);
         }
         let Some(door) = door else { return };
+        let mut lobby = Lobby::new();
         loop {
             // Nobody wakes up for nothing, however long a program runs.
             let patience = if trees.any() { None } else { Some(door.patience()) };
-            match door.next(patience, trees) {
+            match door.next(&mut lobby, patience, trees) {
+                Visit::Program(socket, _) if trees.count() >= shared.limits.trees => drop(turn_away(socket)),
                 Visit::Program(socket, thread) => greet(socket, thread, true),
                 Visit::Nobody if trees.any() => {}
                 Visit::Nobody => return,
@@ -126,8 +147,12 @@ impl Trees {
         Self { count: AtomicUsize::new(0), bell }
     }
 
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
     fn any(&self) -> bool {
-        self.count.load(Ordering::Acquire) > 0
+        self.count() > 0
     }
 
     fn bell(&self) -> Option<BorrowedFd<'_>> {
@@ -192,7 +217,7 @@ fn adopt(shared: &Shared, orphan: Orphan) -> Result<(), HelloError> {
         }
         Err(error) => {
             // Nothing is known of it, so nothing can be provided; but its programs must not wait, nor be told lies.
-            while let Ok(Some(notification)) = engine.next() {
+            while let Some(notification) = next(&mut engine) {
                 notification.let_through();
             }
             Err(error)
@@ -212,22 +237,33 @@ fn answer(shared: &Shared, tree: Tree, mut engine: Box<dyn Engine>) {
     if tree.plans.has_news() {
         pool.submit(pool::Job::Keep);
     }
-    loop {
-        match engine.next() {
-            Ok(Some(notification)) => {
-                // A panic costs one answer, and that is given by the notification's end.
-                if catch_unwind(AssertUnwindSafe(|| tree.handle(notification, &pool))).is_err() {
-                    error!("a load could not be handled; it went through as it was");
-                }
-            }
-            Ok(None) => break,
-            Err(error) => {
-                error!(%error, "no more traps can be received");
-                break;
-            }
+    while let Some(notification) = next(&mut *engine) {
+        // A panic costs one answer, and that is given by the notification's end.
+        if catch_unwind(AssertUnwindSafe(|| tree.handle(notification, &pool))).is_err() {
+            error!("a load could not be handled; it went through as it was");
         }
     }
     tree.witness.sightings.end();
     tree.plans.write(&tree);
     debug!("the tree has ended");
+}
+
+/// The next trap; `None` when the tree has ended. A shortage of the machine's is waited for, though not for ever: to give
+/// up fails every open of the tree's loaders from then on.
+fn next(engine: &mut dyn Engine) -> Option<Notification> {
+    let mut shortages = 0;
+    loop {
+        match engine.next() {
+            Ok(next) => return next,
+            Err(error) if is_shortage(&error) && shortages < MOST_SHORTAGES => {
+                shortages += 1;
+                warn!(%error, "no trap can be received now");
+                thread::sleep(SHORTAGE);
+            }
+            Err(error) => {
+                error!(%error, "no more traps can be received");
+                return None;
+            }
+        }
+    }
 }

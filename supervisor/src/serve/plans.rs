@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::fcntl::{Flock, FlockArg};
 use sonde_interp::elf::{HEAD, build_id};
 use sonde_interp::plan::{BUILT_BY_NIX, ELSEWHERE, INLINE, LOOKS_AT_CACHE, Plan, Stamp, digest, key};
 use sonde_resolve::bundle::Bundle;
@@ -30,6 +29,10 @@ use crate::plan::roots;
 use crate::plan::shelf::{Kept, Shelf, path_of};
 use crate::settings::Settings;
 use crate::store::{NoProgress, STORE, StoreFiles, StorePath};
+use crate::sys::lock::{How, Lock};
+
+/// A program that asks for more names that nobody has makes them up: its plan does not grow by them.
+const MOST_ABSENT: usize = 4096;
 
 /// The plans of the programs of a tree.
 pub(super) struct Plans {
@@ -205,7 +208,7 @@ impl Plans {
     pub(super) fn learn_absence(&self, program: &Path, soname: &str) {
         self.add(program, |body| {
             let is_needed = body.libraries.iter().any(|need| need.soname == soname);
-            !is_needed && body.absent.insert(soname.to_owned())
+            !is_needed && body.absent.len() < MOST_ABSENT && body.absent.insert(soname.to_owned())
         });
     }
 
@@ -331,7 +334,7 @@ fn build_id_of(file: &File) -> Vec<u8> {
 
 /// The right to work out a program's plan; of many starts at once one has it.
 pub(super) struct Turn {
-    _lock: Flock<File>,
+    _lock: Lock,
     waited: bool,
 }
 
@@ -341,10 +344,10 @@ impl Turn {
     pub(super) fn take(folder: &Path, may_wait: bool) -> Option<Self> {
         fs::create_dir_all(folder).ok()?;
         let file = File::open(folder).ok()?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Lock::take(file, How::AloneAtOnce) {
             Ok(lock) => Some(Self { _lock: lock, waited: false }),
             Err((file, _)) if may_wait => {
-                let lock = Flock::lock(file, FlockArg::LockExclusive).ok()?;
+                let lock = Lock::take(file, How::Alone).ok()?;
                 Some(Self { _lock: lock, waited: true })
             }
             Err(_) => None,

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::limits::{Limits, LimitsError};
 use super::watch::Roster;
 use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::engine::inline::Callers;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) callers: Callers,
     /// For those who want to watch one.
     pub(super) trees: Roster,
+    pub(super) limits: Limits,
     open: Mutex<Option<Open>>,
 }
 
@@ -59,13 +61,17 @@ pub(crate) enum SharedError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Libraries(#[from] LibrariesError),
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
 }
 
 impl Shared {
     pub(super) fn new(settings: Settings, orders: Orders, reader: u32, door: Option<Vec<u8>>) -> Self {
         let (features, callers) = (Features::probe(), Callers::default());
         let (trees, open) = (Roster::default(), Mutex::default());
-        Self { settings, orders, features, reader, door, callers, trees, open }
+        // A mistake in the file is told to those who are greeted.
+        let limits = Limits::load(&settings).unwrap_or_default().within_our_means();
+        Self { settings, orders, features, reader, door, callers, trees, limits, open }
     }
 
     /// Store, index and configuration, as they are now.
@@ -77,6 +83,7 @@ impl Shared {
         // Looked at before they are read: what changes meanwhile is noticed by the next one.
         let (conditions, drivers) = conditions::now(&self.settings)?;
         let store = Arc::new(store::open(&self.settings)?);
+        Limits::load(&self.settings)?;
         let now = Open {
             conditions: Arc::new(conditions),
             index: Arc::new(LateIndex::new(&self.settings, store.files.clone())),

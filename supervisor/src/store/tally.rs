@@ -11,11 +11,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
 use super::size;
 use crate::settings::Settings;
+use crate::sys::lock::{How, Lock};
 
 const FILE: &str = "downloaded";
 
@@ -90,9 +90,9 @@ impl Tally {
             return Ok(self.sum_with(bytes)?.1 <= most);
         }
         let folder = self.path.parent().unwrap_or(Path::new("/"));
-        let locked = || -> io::Result<Flock<File>> {
+        let locked = || -> io::Result<Lock> {
             fs::create_dir_all(folder)?;
-            Flock::lock(File::open(folder)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+            Lock::take(File::open(folder)?, How::Alone).map_err(|(_, error)| error)
         };
         let lock = locked().map_err(|error| self.disk(error))?;
         let (before, sum) = self.sum_with(bytes)?;

@@ -79,7 +79,7 @@ impl Features {
                     }
                     result => result,
                 }?;
-                let listener = Listener::new(listener, Ledger::new()?);
+                let listener = Listener::new(listener, Ledger::new(1)?);
                 Ok(Listening { wakes_synchronously: listener.wake_up_synchronously() })
             })?;
             tried.join().unwrap_or_else(|_| Err(io::Error::other("the thread that tried it panicked")))

@@ -53,17 +53,19 @@ pub(crate) struct Ledger {
     first: AtomicUsize,
     /// No slot from this one on was ever used: looking at it would make the kernel find memory for it.
     end: AtomicUsize,
+    /// How many slots are given out.
+    most: usize,
 }
 
 impl Ledger {
-    /// An empty one.
-    pub(crate) fn new() -> io::Result<Self> {
+    /// An empty one, in which no more than `most` are open at once; the kernel has the others wait.
+    pub(crate) fn new(most: usize) -> io::Result<Self> {
         let file = memfd_create("traps", MFdFlags::MFD_CLOEXEC)?;
         let file = File::from(file);
         file.set_len((SLOTS * size_of::<Trap>()) as u64)?;
         let ledger = Self::open(file.into())?;
         ledger.end.store(0, Ordering::Release);
-        Ok(ledger)
+        Ok(Self { most: most.clamp(1, SLOTS), ..ledger })
     }
 
     /// That of a process which is gone.
@@ -74,7 +76,13 @@ impl Ledger {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let memory = MmapOptions::new().len(length).map_raw(&file)?;
-        Ok(Self { memory, file: file.into(), first: AtomicUsize::new(0), end: AtomicUsize::new(SLOTS) })
+        Ok(Self {
+            memory,
+            file: file.into(),
+            first: AtomicUsize::new(0),
+            end: AtomicUsize::new(SLOTS),
+            most: SLOTS,
+        })
     }
 
     /// The descriptor by which another process opens it.
@@ -126,7 +134,7 @@ impl Ledger {
     fn free_slot(&self) -> usize {
         loop {
             let first = self.first.load(Ordering::Acquire);
-            let free = (first..SLOTS).find(|slot| self.id(*slot).load(Ordering::Acquire) == 0);
+            let free = (first..self.most).find(|slot| self.id(*slot).load(Ordering::Acquire) == 0);
             if let Some(slot) = free {
                 // Whoever has freed an earlier one meanwhile has said so.
                 let _ = self.first.compare_exchange(first, slot, Ordering::AcqRel, Ordering::Relaxed);
@@ -169,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_was_not_settled_is_found_by_the_next_one() {
-        let ledger = Ledger::new().unwrap();
+        let ledger = Ledger::new(SLOTS).unwrap();
         (1..=5).for_each(|id| put(&ledger, id));
         ledger.settle(2);
         ledger.settle(4);
@@ -186,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_full_ledger_waits_for_a_slot() {
-        let ledger = Ledger::new().unwrap();
+        let ledger = Ledger::new(SLOTS).unwrap();
         (1..=SLOTS as u64).for_each(|id| put(&ledger, id));
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -194,6 +202,20 @@ mod tests {
                 ledger.settle(77);
             });
             assert_eq!(ledger.free_slot(), 76);
+        });
+    }
+
+    #[test]
+    fn a_limit_is_the_end_of_the_slots() {
+        let ledger = Ledger::new(2).unwrap();
+        put(&ledger, 1);
+        put(&ledger, 2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(20));
+                ledger.settle(1);
+            });
+            assert_eq!(ledger.free_slot(), 0);
         });
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod executable_memory;
 pub(crate) mod features;
 pub(crate) mod ledger;
 pub(crate) mod listen;
+pub(crate) mod lock;
 pub(crate) mod mapped_file;
 pub(crate) mod notify;
 pub(crate) mod original;

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::cmsg_space;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -37,6 +38,12 @@ impl From<OwnedFd> for Socket {
     }
 }
 
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.0
+    }
+}
+
 impl Socket {
     /// Two sockets connected to each other, close-on-exec.
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
@@ -47,7 +54,7 @@ impl Socket {
 
     /// Lets in one who has connected to a listening socket.
     pub(crate) fn accept(listening: &OwnedFd) -> io::Result<Self> {
-        let number = accept4(listening.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+        let number = restarted(|| accept4(listening.as_raw_fd(), SockFlag::SOCK_CLOEXEC))?;
         // SAFETY: the kernel just made this descriptor for us.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
     }
@@ -103,7 +110,8 @@ impl Socket {
         let control = [ControlMessage::ScmRights(&numbers)];
         let control = if numbers.is_empty() { &[][..] } else { &control };
         let vector = [IoSlice::new(bytes)];
-        sendmsg::<()>(self.0.as_raw_fd(), &vector, control, MsgFlags::MSG_NOSIGNAL | flags, None)?;
+        let flags = MsgFlags::MSG_NOSIGNAL | flags;
+        restarted(|| sendmsg::<()>(self.0.as_raw_fd(), &vector, control, flags, None))?;
         Ok(())
     }
 
@@ -115,7 +123,13 @@ impl Socket {
         let (length, truncated) = {
             let mut vector = [IoSliceMut::new(buffer)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-            let message = recvmsg::<()>(self.0.as_raw_fd(), &mut vector, Some(&mut control), flags)?;
+            let message = loop {
+                // With a timeout even a stop that is over ends it (signal(7)).
+                match recvmsg::<()>(self.0.as_raw_fd(), &mut vector, Some(&mut control), flags) {
+                    Err(Errno::EINTR) => {}
+                    received => break received?,
+                }
+            };
             for part in message.cmsgs()? {
                 if let ControlMessageOwned::ScmRights(numbers) = part {
                     // SAFETY: the kernel just made these descriptors for us.
@@ -148,6 +162,16 @@ impl Socket {
     /// The socket as a descriptor, to be given to another process.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.0)
+    }
+}
+
+/// Makes a call again that a signal has interrupted.
+fn restarted<T>(call: impl Fn() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
     }
 }
 

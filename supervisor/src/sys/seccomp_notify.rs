@@ -87,7 +87,14 @@ impl Listener {
     /// Does the trapped thread still wait for this answer? What was read from its memory counts only if it did
     /// so *after* the read: until then its process id may have become somebody else's.
     pub(crate) fn is_waiting(&self, id: u64) -> bool {
-        libseccomp::notify_id_valid(self.descriptor.as_raw_fd(), id).is_ok()
+        // The kernel waits for a lock, in which a signal can interrupt it; what libseccomp returns does not say so.
+        loop {
+            match libseccomp::notify_id_valid(self.descriptor.as_raw_fd(), id) {
+                Ok(()) => return true,
+                Err(_) if Errno::last() == Errno::EINTR => {}
+                Err(_) => return false,
+            }
+        }
     }
 
     /// Lets the kernel execute the call as if there were no filter (`FLAG_CONTINUE`, Linux 5.5).
@@ -123,19 +130,27 @@ impl Listener {
         // way makes the call return 0, which is somebody's standard input (`seccomp_notify_addfd`, kernel/seccomp.c, sets
         // the state to "replied" before it waits). A kill between these two leaves the call to the next supervisor, and
         // the process one descriptor more.
-        // SAFETY: `request` is what the kernel expects, and is only read.
-        match unsafe { ioctl::add_fd(self.descriptor.as_raw_fd(), &raw const request) } {
-            Ok(number) => self.return_value(id, number.into()),
-            Err(error) => self.settled(id, Err(error.into())),
+        loop {
+            // SAFETY: `request` is what the kernel expects, and is only read.
+            match unsafe { ioctl::add_fd(self.descriptor.as_raw_fd(), &raw const request) } {
+                Ok(number) => return self.return_value(id, number.into()),
+                Err(Errno::EINTR) => {} // then nothing was added
+                Err(error) => return self.settled(id, Err(error.into())),
+            }
         }
     }
 
     fn respond(&self, id: u64, response: &ScmpNotifResp) -> io::Result<()> {
-        let given = response.respond(self.descriptor.as_raw_fd()).map_err(|error| match error.sysrawrc() {
-            Some(code) => io::Error::from_raw_os_error(code.abs()),
-            None => io::Error::other(error),
-        });
-        self.settled(id, given)
+        loop {
+            let given =
+                response.respond(self.descriptor.as_raw_fd()).map_err(|error| match error.sysrawrc() {
+                    Some(code) => io::Error::from_raw_os_error(code.abs()),
+                    None => io::Error::other(error),
+                });
+            if given.is_ok() || Errno::last() != Errno::EINTR {
+                return self.settled(id, given);
+            }
+        }
     }
 
     /// Takes an answer off the ledger, unless it was refused and the thread still waits for another.

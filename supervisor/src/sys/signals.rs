@@ -52,6 +52,11 @@ pub(crate) fn reset() -> io::Result<()> {
     Ok(())
 }
 
+/// How many descriptors this process may have.
+pub(crate) fn descriptor_limit() -> io::Result<u64> {
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
 /// Ends this process by a signal, as the program that it stands for was ended, without a second core dump.
 pub(crate) fn die_of(signal: Signal) -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;

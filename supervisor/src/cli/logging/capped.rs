@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
+
+use crate::sys::lock::{How, Lock};
 
 /// What is behind the name of the file that was full.
 const OLD: &str = ".old";
@@ -55,7 +56,7 @@ impl CappedFile {
     fn renew(&mut self) -> io::Result<()> {
         let full = self.file.try_clone()?;
         // Whoever has the lock is doing it at this moment.
-        let Ok(_lock) = Flock::lock(full, FlockArg::LockExclusiveNonblock) else { return Ok(()) };
+        let Ok(_lock) = Lock::take(full, How::AloneAtOnce) else { return Ok(()) };
         let own = self.file.metadata()?;
         let there = fs::metadata(&self.path);
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())) {

@@ -13,13 +13,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-
 use super::error::EmbeddedError;
 use super::narinfo::Narinfo;
 use super::remove::remove;
 use crate::store::StorePath;
+use crate::sys::lock::{self, How};
 
 const REGISTERED: &str = ".narinfo";
 const PARTIAL: &str = ".partial-";
@@ -32,7 +30,7 @@ pub(super) struct Layout {
 
 /// Held as long as it lives.
 pub(super) struct Lock {
-    _file: Flock<File>,
+    _file: lock::Lock,
 }
 
 impl Layout {
@@ -82,42 +80,36 @@ impl Layout {
 
     /// Waits until nobody else makes this object.
     pub(super) fn lock(&self, path: &StorePath) -> Result<Lock, EmbeddedError> {
-        self.lock_file(path.base_name(), FlockArg::LockExclusive)
+        self.lock_file(path.base_name(), How::Alone)
     }
 
     /// Keeps garbage collection away.
     pub(super) fn lock_out_collection(&self) -> Result<Lock, EmbeddedError> {
-        self.lock_file(".gc", FlockArg::LockShared)
+        self.lock_file(".gc", How::Shared)
     }
 
     /// Keeps everybody else away.
     pub(super) fn lock_for_collection(&self) -> Result<Lock, EmbeddedError> {
-        self.lock_file(".gc", FlockArg::LockExclusive)
+        self.lock_file(".gc", How::Alone)
     }
 
-    fn lock_file(&self, name: &str, how: FlockArg) -> Result<Lock, EmbeddedError> {
+    fn lock_file(&self, name: &str, how: How) -> Result<Lock, EmbeddedError> {
         let path = self.locks().join(name);
         self.lock_path(&path, how).map_err(EmbeddedError::disk("locking", &path))
     }
 
-    fn lock_path(&self, path: &Path, how: FlockArg) -> io::Result<Lock> {
+    fn lock_path(&self, path: &Path, how: How) -> io::Result<Lock> {
         let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
         loop {
-            file = match Flock::lock(file, how) {
-                Ok(held) => {
-                    // Garbage collection removes lock files: then this is the lock of nothing.
-                    let current = fs::metadata(path).is_ok_and(|there| {
-                        held.metadata()
-                            .is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
-                    });
-                    if current {
-                        return Ok(Lock { _file: held });
-                    }
-                    File::options().create(true).truncate(false).write(true).open(path)?
-                }
-                Err((file, Errno::EINTR)) => file,
-                Err((_, errno)) => return Err(errno.into()),
-            };
+            let held = lock::Lock::take(file, how).map_err(|(_, error)| error)?;
+            // Garbage collection removes lock files: then this is the lock of nothing.
+            let current = fs::metadata(path).is_ok_and(|there| {
+                held.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+            });
+            if current {
+                return Ok(Lock { _file: held });
+            }
+            file = File::options().create(true).truncate(false).write(true).open(path)?;
         }
     }
 

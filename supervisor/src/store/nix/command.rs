@@ -2,12 +2,15 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Uid, User};
 
 use crate::store::StoreError;
@@ -61,24 +64,38 @@ pub(super) fn run(
     program: &Path,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Output, StoreError> {
-    let output = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(
-            DECISIVE
-                .iter()
-                .chain(&HARMLESS)
-                .filter_map(|name| Some((OsString::from(name), env::var_os(name)?))),
-        )
-        .envs(shelter().map(|home| ("HOME", home)))
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| StoreError::Command {
-            command: program.display().to_string(),
-            reason: error.to_string(),
-        })?;
+    let failed = |error: io::Error| StoreError::Command {
+        command: program.display().to_string(),
+        reason: error.to_string(),
+    };
+    // Into memory files: to read two pipes at once takes a poll(2), over whose failure std panics, or a thread.
+    let (mut stdout, mut stderr) = (memory().map_err(failed)?, memory().map_err(failed)?);
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().current_dir("/").stdin(Stdio::null());
+    command.envs(
+        DECISIVE.iter().chain(&HARMLESS).filter_map(|name| Some((OsString::from(name), env::var_os(name)?))),
+    );
+    command.envs(shelter().map(|home| ("HOME", home)));
+    let status = (|| {
+        command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+        command.status()
+    })();
+    let output =
+        (|| Ok(Output { status: status?, stdout: written(&mut stdout)?, stderr: written(&mut stderr)? }))();
+    let output = output.map_err(failed)?;
     if output.status.success() { Ok(output) } else { Err(refusal(program, &output)) }
+}
+
+fn memory() -> io::Result<File> {
+    Ok(memfd_create("output", MFdFlags::MFD_CLOEXEC)?.into())
+}
+
+/// All that is in it: who wrote it shares our position.
+fn written(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The home of a user whom the user database does not know and who has none: Nix ends without one, and does with one that is
