@@ -9,6 +9,7 @@ pub mod command;
 pub mod elf;
 pub mod handoff;
 pub mod plan;
+pub mod sentence;
 pub mod served;
 pub mod site;
 pub mod stack;
