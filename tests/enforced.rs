@@ -73,7 +73,7 @@ fn what_is_opened_at_run_time_is_not_there_and_not_downloaded() {
             let traced = ruled.trace(&guest, &["here", LIBRARY]);
             let mut lines = traced.stderr.lines().skip_while(|line| !line.contains(LIBRARY));
             let (line, rule) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-            assert!(line.contains("(dlopen)") && line.contains("libpng.out"), "{traced}");
+            assert!(line.contains("dlopen by load") && line.contains("libpng.out"), "{traced}");
             assert!(line.contains(" forbidden ") && rule.contains("/guests/enforced-dlopen-"), "{traced}");
             assert!(rule.contains("policy.toml:3: deny package attribute = \"libpng\""), "{traced}");
             assert!(!ruled.has("-libpng"), "{kind} as {who:?}: it was downloaded");

@@ -10,6 +10,7 @@ use linux_raw_sys::errno::{EACCES, ECONNRESET, ENOENT, ENOEXEC, ENOTCONN, EPIPE,
 use sonde_interp::command::{Command, HELP, Supervisor, VERSION};
 use sonde_interp::contents::Contents;
 use sonde_interp::handoff::{Answer, Engine, Welcome, Wish};
+use sonde_interp::sentence::Sentence;
 use sonde_interp::stack::InitialStack;
 
 use crate::executable;
@@ -74,19 +75,16 @@ fn run_as_command(stack: &mut InitialStack) -> Loader {
             sys::exit(0)
         }
         Command::NoProgram => {
-            complain(&[b"no program to run; try sonde-interp --help"]);
+            complain(&Sentence::NoProgram.pieces());
             sys::exit(NOT_FOUND)
         }
         Command::BadOption(option) => {
-            complain(&[
-                option.to_bytes(),
-                b": no such option, or its value is missing; try sonde-interp --help",
-            ]);
+            complain(&Sentence::BadOption(option.to_bytes()).pieces());
             sys::exit(NOT_FOUND)
         }
     };
     let give_up = |reason: &[u8], status: i32| -> ! {
-        complain(&[b"cannot run ", path.to_bytes(), b": ", reason]);
+        complain(&Sentence::CannotRun { program: path.to_bytes(), reason }.pieces());
         sys::exit(status)
     };
     let status_of = |errno| if errno == ENOENT { NOT_FOUND } else { NOT_RUNNABLE };
@@ -257,11 +255,7 @@ fn join(
         Engine::Inline => Err(EPROTO),
     };
     if let Err(errno) = joined {
-        complain(&[
-            b"the kernel refused supervision (",
-            describe(errno),
-            b"): libraries that are missing are not provided",
-        ]);
+        complain(&Sentence::NotSupervised { reason: describe(errno) }.pieces());
     }
     Ok(loader)
 }
@@ -324,43 +318,16 @@ fn fallback(stack: &InitialStack, path: &CStr, trouble: Option<(&CStr, Errno)>) 
     let guarded = stack.variable(sonde_interp::handoff::GUARD_VARIABLE).is_some();
     match (loaded, trouble) {
         (Ok(loader), Some((supervisor, errno))) if trusted && !guarded => {
-            complain(&[
-                b"no supervisor at ",
-                supervisor.to_bytes(),
-                b" (",
-                describe(errno),
-                b"); ",
-                path.to_bytes(),
-                b" runs under ",
-                loader_path.to_bytes(),
-                b", without the libraries that Sonde would provide",
-            ]);
+            let (supervisor, reason) = (supervisor.to_bytes(), describe(errno));
+            let (program, loader_path) = (path.to_bytes(), loader_path.to_bytes());
+            complain(&Sentence::NoSupervisor { supervisor, reason, program, loader: loader_path }.pieces());
             loader
         }
         (Ok(loader), _) => loader,
         (Err(reason), trouble) => {
-            let (supervisor, errno) =
-                trouble.map_or((c"".to_bytes(), 0), |(at, errno)| (at.to_bytes(), errno));
-            let [no, open, why, close]: [&[u8]; 4] = if supervisor.is_empty() {
-                [b"", b"", b"", b""]
-            } else {
-                [b"no supervisor at ", b" (", describe(errno), b") and "]
-            };
-            complain(&[
-                b"cannot run ",
-                path.to_bytes(),
-                b": ",
-                no,
-                supervisor,
-                open,
-                why,
-                close,
-                b"no loader at ",
-                loader_path.to_bytes(),
-                b" (",
-                reason,
-                b"); set NIX_LD to an ld-linux-x86-64.so.2, or install sonde",
-            ]);
+            let supervisor = trouble.map(|(at, errno)| (at.to_bytes(), describe(errno)));
+            let (program, loader) = (path.to_bytes(), loader_path.to_bytes());
+            complain(&Sentence::NoLoader { program, loader, reason, supervisor }.pieces());
             sys::exit(NOT_FOUND)
         }
     }

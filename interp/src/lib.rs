@@ -10,6 +10,7 @@ pub mod contents;
 pub mod elf;
 pub mod handoff;
 pub mod plan;
+pub mod sentence;
 pub mod served;
 pub mod site;
 pub mod stack;

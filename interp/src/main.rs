@@ -15,6 +15,7 @@ mod sys;
 mod warm;
 
 use linux_raw_sys::elf::Elf_Dyn;
+use sonde_interp::sentence::Sentence;
 use sonde_interp::stack::InitialStack;
 
 /// Called by `_start` with the stack pointer at entry, our load address and our dynamic section.
@@ -41,6 +42,6 @@ fn own_base() -> usize {
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    say::complain(&[b"the interpreter met a condition that it holds impossible; please report this"]);
+    say::complain(&Sentence::Impossible.pieces());
     sys::exit(127)
 }

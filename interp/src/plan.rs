@@ -13,7 +13,9 @@ use layout::{FIXED, MAGIC, VERSION, WATCHED, checksum_of, u32_at, u64_at};
 
 use crate::contents::Contents;
 use crate::site::Sites;
-/// How long it is believed that nobody has a library, in seconds: it may be put where no condition shows it. No plan that depends on it holds for longer.
+
+/// How long it is believed that nobody has a library, in seconds: it may be put where no condition shows it. No plan that
+/// depends on it holds for longer.
 pub const ABSENCE_STANDS: u64 = 7 * 24 * 3600;
 
 /// Where plans lie, below the user's cache folder (`$XDG_CACHE_HOME`, or `.cache` in `$HOME`).

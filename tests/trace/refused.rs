@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::{load_of, traced};
-use crate::harness::{Who, fixture};
+use crate::harness::{Who, cc, fixture, run};
 
 /// Opens a file of the guests' folder at run time; what is told of it, and what dlerror(3) said.
 fn refused(name: &str) -> (serde_json::Value, String) {
@@ -60,8 +60,45 @@ fn a_library_without_the_version_that_is_needed() {
     let load = load_of(&events, "libtraced-versioned.so.1");
     assert_eq!((&load["outcome"], &load["how"]), (&"refused".into(), &"library-path".into()), "{load:#}");
     let reason = load["reason"].as_str().unwrap();
-    assert!(
-        reason.contains("needs OURS_2, and /guests/versioned/libtraced-versioned.so.1 does not"),
-        "{reason}"
-    );
+    let words = "needs OURS_2, and /guests/versioned/libtraced-versioned.so.1 does not define it";
+    assert!(reason.contains(words), "{reason}");
+    // Whoever does not trace it is told the same, each time, before the loader's own words.
+    for _ in 0..2 {
+        let outcome = run(&mut root.command(&program));
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{outcome}");
+        assert!(lines[0].starts_with(&format!("sonde: {program} {words}")), "{outcome}");
+        assert!(lines[1].contains("version `OURS_2' not found"), "{outcome}");
+    }
+}
+
+#[test]
+fn a_program_for_a_newer_glibc() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // A libc.so.6 to link with that has what will be in a glibc some day.
+    fs::write(path("libc.c"), "int provided(void) { return 0; }\n").unwrap();
+    fs::write(path("libc.map"), "GLIBC_2.99 { global: provided; };\n").unwrap();
+    fs::write(path("program.c"), "int provided(void);\nvoid _start(void) { provided(); }\n").unwrap();
+    let script = format!("-Wl,--version-script,{}", path("libc.map").display());
+    let stub = path("libnewer.so");
+    cc(&path("libc.c"), &stub, &["-shared", "-fPIC", "-nostdlib", "-Wl,-soname,libc.so.6", &script]);
+    let program = fixture().guests().join("newer");
+    cc(&path("program.c"), &program, &["-nostdlib", &stub.display().to_string()]);
+    let root = fixture().root(Who::Alice);
+    let (outcome, events) = traced(&root, &["/guests/newer"]);
+    assert!(outcome.stderr.contains("version `GLIBC_2.99' not found"), "{outcome}");
+    let load = load_of(&events, "libc.so.6");
+    assert_eq!(load["outcome"], "refused", "{load:#}");
+    assert!(load["reason"].as_str().unwrap().contains("/guests/newer needs GLIBC_2.99, and "), "{load:#}");
+    for _ in 0..2 {
+        let outcome = run(&mut root.command("/guests/newer"));
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert!(lines.len() == 2 && lines[1].contains("version `GLIBC_2.99' not found"), "{outcome}");
+        assert!(
+            lines[0].starts_with("sonde: /guests/newer needs GLIBC_2.99, and the glibc that"),
+            "{outcome}"
+        );
+        assert!(lines[0].contains("sonde index update"), "{outcome}");
+    }
 }

@@ -165,9 +165,8 @@ fn is_inline(thread: Thread) -> bool {
     loaders.any(|path| {
         let site = || {
             let file = thread.root().and_then(|root| root.open(path)).ok()?;
-            let site =
-                Loader::new(path, file).ok().map(|loader| loader.sites().open).filter(|site| *site != 0)?;
-            thread.start_of(path)?.checked_add(u64::from(site))
+            let site = Some(Loader::new(path, file).ok()?.sites().open).filter(|site| *site != 0)?;
+            thread.start_of(path)?.checked_add(site.into())
         };
         let mut code = [0];
         site().is_some_and(|at| process_vm::read(thread.id(), at, &mut code).is_ok() && code == [JUMP])

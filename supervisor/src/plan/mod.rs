@@ -12,6 +12,7 @@ pub(crate) mod foresight;
 pub(crate) mod gate;
 pub(crate) mod libraries;
 pub(crate) mod loader;
+pub(crate) mod objections;
 pub(crate) mod permission;
 pub(crate) mod prefetch;
 pub(crate) mod preview;

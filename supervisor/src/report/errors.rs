@@ -1,6 +1,8 @@
-//! Every sentence about a library that a user of a foreign program can meet.
+//! Every sentence about a program or its libraries that its user can meet, whoever says it: the supervisor on the
+//! program's standard error, the shim when it is refused, `trace`, `plan`. What the shim says of itself is beside it
+//! ([`sonde_interp::sentence`]).
 //!
-//! Each names the soname, who needs it, the cause, and what can be done.
+//! Each names the thing, the cause, and what can be done. `errors.txt` has all of them, as they read.
 
 use std::path::Path;
 
@@ -10,8 +12,8 @@ use crate::store::{STORE, StoreError};
 /// No package has the library.
 pub(crate) fn absent(soname: &str, needed_by: &Path) -> String {
     format!(
-        "sonde: {soname}, needed by {}, is in no package of the index; put it in a folder that LD_LIBRARY_PATH names, or import \
-         another index",
+        "sonde: {soname}, needed by {}, is in no package of the index; `sonde find {soname}` shows what resembles it; put it in a \
+         folder that LD_LIBRARY_PATH names, or import another index",
         needed_by.display()
     )
 }
@@ -70,10 +72,61 @@ pub(crate) fn faulty(fault: &str) -> String {
     format!("sonde: {fault}")
 }
 
+/// No engine works: the shim says this of a program that it starts without us.
+pub(crate) const NO_ENGINE: &str = "the engine that was asked for does not work here: seccomp user notification needs Linux \
+                                    5.9, ptrace 5.3; `sonde doctor` says what this kernel has";
+
+/// The index has nothing to start programs with.
+pub(crate) const NO_GLIBC: &str = "the index has no glibc, and so no loader; import a full nix-index database (`sonde index \
+                                   update` fetches one)";
+
+/// The policy leaves no engine.
+pub(crate) fn engines_forbidden(rule: &str) -> String {
+    format!(
+        "the policy forbids every engine that works here: {rule}; libraries that are missing are not provided"
+    )
+}
+
+/// The loader for foreign programs cannot be fetched.
+pub(crate) fn loader_unavailable(loader: &Path, error: &StoreError) -> String {
+    format!("the loader {} cannot be had: {error}", loader.display())
+}
+
+/// The kernel would not have the filter.
+pub(crate) fn filter_refused(reason: &str) -> String {
+    format!(
+        "the kernel refused the filter ({reason}): another supervisor may have this process already; libraries that are \
+         missing are not provided; `sonde doctor` says what this kernel has"
+    )
+}
+
+/// The engine inline, and no other, was asked for.
+pub(crate) fn loader_unchanged(reason: &str) -> String {
+    format!("the loader could not be changed ({reason}); leave the choice of the engine to `auto`")
+}
+
+/// The kernel would not have a tracer.
+pub(crate) fn not_traceable(reason: &str) -> String {
+    format!(
+        "this process may not be traced ({reason}): a debugger may have it already, or kernel.yama.ptrace_scope forbids it (`sonde \
+         doctor`); libraries that are missing are not provided"
+    )
+}
+
+/// A program in a container with another store.
+pub(crate) fn other_store(program: &Path) -> String {
+    format!(
+        "{}: its /nix/store is another one than its supervisor's, or none; it runs under the loader that NIX_LD names, or \
+         the compiled-in one, without the libraries that Sonde would provide",
+        program.display()
+    )
+}
+
 /// The loader found it, and it is of the other width.
 pub(crate) fn other_class(path: &Path) -> String {
     format!(
-        "{} is a 32-bit library, and the program has 64 bits: the loader does not take it",
+        "{} is a 32-bit library, and the program has 64 bits: the loader does not take it; get the \
+         x86-64 build of it",
         path.display()
     )
 }
@@ -87,7 +140,10 @@ pub(crate) fn other_machine(path: &Path, machine: u16) -> String {
         243 => "RISC-V".to_owned(),
         other => format!("machine {other}"),
     };
-    format!("{} is for {machine}, and the program for x86-64: the loader does not take it", path.display())
+    format!(
+        "{} is for {machine}, and the program for x86-64: the loader does not take it; get the x86-64 build of it",
+        path.display()
+    )
 }
 
 /// The loader found a file that is no library.
@@ -117,6 +173,17 @@ pub(crate) fn lacks_versions(user: &Path, definer: &Path, versions: &[&str]) -> 
         versions.join(", "),
         definer.display(),
         if versions.len() == 1 { "it" } else { "them" },
+    )
+}
+
+/// The loader would give up over versions of glibc itself.
+pub(crate) fn old_glibc(user: &Path, versions: &[&str], loader: &Path, has: &str) -> String {
+    format!(
+        "{} needs {}, and the glibc that it runs under, {}, is {has}: the loader gives up; a newer index may have a newer \
+         one (`sonde index update`), or take a build for an older system",
+        user.display(),
+        versions.join(", "),
+        loader.parent().and_then(Path::parent).unwrap_or(loader).display(),
     )
 }
 
@@ -184,43 +251,4 @@ pub(crate) fn is_traced(process: u32, tracer: u32) -> String {
 pub(crate) const WATCH_CUT_OFF: &str = "the supervisor has died, and the trace ends here; its programs go on under another one, which can be watched again";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_sentence_names_the_library_the_cause_and_a_way_out_or_what_comes_of_it() {
-        let (soname, app, lib) = ("libq.so.1", Path::new("/opt/app"), Path::new("/opt/libq.so.1"));
-        let sentences = [
-            (absent(soname, app), vec![soname, "/opt/app", "no package", "import another index"]),
-            (excluded(soname, app, "a driver"), vec![soname, "/opt/app", "a driver"]),
-            (unfit(soname, app, &["Q_2".into()]), vec![soname, "/opt/app", "Q_2", "sonde find libq.so.1"]),
-            (
-                forbidden(soname, app, Some("q.out"), "f:1: deny"),
-                vec![soname, "/opt/app", "q.out", "f:1: deny"],
-            ),
-            (forbidden(soname, app, None, "f:1: deny"), vec![soname, "host's driver folder"]),
-            (would_be_forbidden(soname, Some("q.out"), "f:1"), vec!["audit", soname, "q.out", "f:1"]),
-            (faulty("f:1: no"), vec!["f:1: no"]),
-            (other_class(lib), vec!["/opt/libq.so.1 is a 32-bit library", "does not take it"]),
-            (other_machine(lib, 183), vec!["/opt/libq.so.1 is for AArch64", "does not take it"]),
-            (other_machine(lib, 9), vec!["machine 9"]),
-            (not_elf(lib), vec!["/opt/libq.so.1 is no ELF library", "gives up"]),
-            (is_a_program(lib), vec!["/opt/libq.so.1 is a program"]),
-            (
-                lacks_versions(app, lib, &["GLIBC_2.41"]),
-                vec!["/opt/app needs GLIBC_2.41", "/opt/libq.so.1 does not define it", "without that file"],
-            ),
-            (
-                lacks_versions(app, Path::new("/nix/store/q/libq.so"), &["A", "B"]),
-                vec!["needs A, B", "does not define them", "sonde index update"],
-            ),
-            (executable_stack(lib), vec!["/opt/libq.so.1", "executable stack", "glibc 2.41", "patchelf"]),
-        ];
-        for (sentence, words) in sentences {
-            assert!(!sentence.contains('\n'), "{sentence}");
-            for word in words {
-                assert!(sentence.contains(word), "no {word} in: {sentence}");
-            }
-        }
-    }
-}
+mod tests;

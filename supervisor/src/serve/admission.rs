@@ -23,6 +23,7 @@ use crate::plan::closure::{GuestFiles, resolve};
 use crate::plan::conditions::{self, Conditions};
 use crate::plan::draft::Body;
 use crate::plan::loader::{Loader, LoaderError};
+use crate::plan::objections::objections;
 use crate::plan::permission::Traits;
 use crate::plan::shelf::{Kept, path_of};
 use crate::store::{Progress, STORE, StorePath};
@@ -83,6 +84,8 @@ impl Guest {
 pub(super) struct Admitted {
     pub(super) provision: Arc<Provision>,
     pub(super) built_by_nix: bool,
+    /// What its loader will not take, each in a sentence.
+    pub(super) objections: Vec<String>,
 }
 
 /// Admits a program. `may_wait`: if another start of the same program is being worked out, this one waits for its plan.
@@ -155,7 +158,7 @@ fn admit_by_plan(
     tree.plans.meet(Some(&plan));
     tree.plans.start_by(key, &guest.path, kept);
     debug!(program = %guest.path.display(), "starts by its plan");
-    Some(Admitted { provision, built_by_nix })
+    Some(Admitted { provision, built_by_nix, objections: Vec::new() })
 }
 
 /// Chooses the loader and everything that the program is known to need, and has it realised.
@@ -205,8 +208,9 @@ fn admit_anew(
         (None, None) => return Err(HelloError::NoLoader),
     };
     let provision = tree.provisions.with_seeds(&provision, &tree.up_to_date(seeds, &outdated));
-    // What could not be had may be had next time.
-    if let Some((key, turn)) = turn.filter(|_| is_whole) {
+    let objections = objections(&bundle, &provision.loader.path, provision.loader.version);
+    // What could not be had may be had next time; and what cannot start is told why each time.
+    if let Some((key, turn)) = turn.filter(|_| is_whole && objections.is_empty()) {
         let (bundle, closure, provision) = (&bundle, &closure, &*provision);
         let inline = obstacle_to_inline(tree, &provision.loader, Wish::Unsaid, built_by_nix).is_none();
         let elsewhere = tree.files.are_elsewhere();
@@ -214,7 +218,7 @@ fn admit_anew(
         tree.plans.begin(key, turn, guest, &made);
     }
     tree.learn(&guest.path, closure, &provision, None);
-    Ok(Admitted { provision, built_by_nix })
+    Ok(Admitted { provision, built_by_nix, objections })
 }
 
 /// What is at these paths in a program's own root, which need not exist.

@@ -30,7 +30,7 @@ use crate::guest::remote::Thread;
 use crate::index::IndexError;
 use crate::plan::loader::{Loader, LoaderError, draw_place, place_at};
 use crate::report::event::Reporter;
-use crate::report::progress;
+use crate::report::{errors, progress};
 use crate::store::{self, LateProgress, NoProgress, StoreError};
 use crate::sys::scm_rights::Socket;
 
@@ -44,13 +44,9 @@ pub(crate) enum HelloError {
     Socket(#[from] io::Error),
     #[error("the shim: {0}")]
     Message(#[from] MessageError),
-    #[error(
-        "the engine that was asked for does not work here: seccomp user notification needs Linux 5.9, ptrace 5.3"
-    )]
+    #[error("{}", errors::NO_ENGINE)]
     Kernel,
-    #[error(
-        "the policy forbids every engine that works here: {0}; libraries that are missing are not provided"
-    )]
+    #[error("{}", errors::engines_forbidden(.0))]
     Engine(Arc<str>),
     #[error(transparent)]
     Shared(#[from] SharedError),
@@ -64,30 +60,21 @@ pub(crate) enum HelloError {
     Program { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
     Elf { path: PathBuf, source: ElfError },
-    #[error("the index has no glibc, and so no loader; import a full nix-index database")]
+    #[error("{}", errors::NO_GLIBC)]
     NoLoader,
-    #[error("the loader {path} cannot be had: {source}", path = path.display())]
+    #[error("{}", errors::loader_unavailable(path, source))]
     LoaderStore { path: PathBuf, source: StoreError },
     #[error(transparent)]
     Loader(#[from] LoaderError),
     #[error(transparent)]
     Index(Arc<IndexError>),
-    #[error(
-        "the kernel refused the filter ({}): another supervisor may have this process already; libraries that are \
-         missing are not provided", errno_text(.0)
-    )]
+    #[error("{}", errors::filter_refused(&errno_text(.0)))]
     Filter(io::Error),
-    #[error("the loader could not be changed ({})", errno_text(.0))]
+    #[error("{}", errors::loader_unchanged(&errno_text(.0)))]
     Change(io::Error),
-    #[error(
-        "this process may not be traced ({}): a debugger may have it already, or kernel.yama.ptrace_scope forbids it; \
-         libraries that are missing are not provided", errno_text(.0)
-    )]
+    #[error("{}", errors::not_traceable(&errno_text(.0)))]
     Trace(io::Error),
-    #[error(
-        "{}: its /nix/store is another one than its supervisor's, or none; it runs under the loader that NIX_LD names, \
-         or the compiled-in one, without the libraries that Sonde would provide", .0.display()
-    )]
+    #[error("{}", errors::other_store(.0))]
     OtherStore(PathBuf),
     #[error("the shim sent no listener")]
     NoListener,
@@ -138,7 +125,9 @@ impl Greeting<'_> {
             let admitted = admit(&tree, &guest, &progress, true)?;
             Ok((tree, admitted))
         });
-        let (tree, Admitted { provision, built_by_nix }) = tree.or_else(|error| refuse(socket, error))?;
+        let (tree, Admitted { provision, built_by_nix, objections }) =
+            tree.or_else(|error| refuse(socket, error))?;
+        tree.witness.object(thread, &objections);
         let obstacle = obstacle_now(shared, &tree, &provision.loader, guest.wish, built_by_nix);
         let attempts = tree.engine.attempts(guest.wish, tree.features, obstacle);
         let attempts = tree.permission.permitted(attempts);
@@ -175,6 +164,7 @@ pub(super) fn greet_member(tree: &Tree, socket: &Socket, thread: Thread) -> Resu
     }
     tree.witness.sightings.meet(thread, &guest.path);
     let admitted = admit(tree, &guest, &NoProgress, false).or_else(|error| refuse(socket, error))?;
+    tree.witness.object(thread, &admitted.objections);
     send_welcome(tree, socket, &admitted.provision)?;
     receive_listener(socket)?;
     tree.plans.write(tree);

@@ -86,6 +86,11 @@ impl Witness {
         }
     }
 
+    /// What a program's loader will not take.
+    pub(super) fn object(&self, thread: Thread, sentences: &[String]) {
+        sentences.iter().for_each(|sentence| self.say(Some(thread), &format!("sonde: {sentence}")));
+    }
+
     /// The file that is linked against a soname; none for what a program asks for at run time.
     pub(super) fn needed_by(&self, soname: &str) -> Option<PathBuf> {
         lock(&self.needed_by).get(soname).cloned()
