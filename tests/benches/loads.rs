@@ -10,7 +10,7 @@ use crate::harness::{Engine, Who, fixture};
 use crate::measure::succeed;
 use crate::measure::words::count;
 use crate::peers::Peer;
-use crate::ways::{Plan, Subject, Way, compare};
+use crate::ways::{Runs, Subject, Way, compare};
 
 const WAYS: [Way; 10] = [
     Way::Native,
@@ -25,7 +25,7 @@ const WAYS: [Way; 10] = [
     Way::Peer(Peer::Bwrap),
 ];
 
-const PLAN: Plan = Plan { rounds: 6, batch: 2, patience: Duration::from_millis(2500) };
+const RUNS: Runs = Runs { rounds: 6, batch: 2, patience: Duration::from_millis(2500) };
 
 /// In the folder that all roots of a user share.
 const TREE: &str = "/tmp/tree";
@@ -58,7 +58,7 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<()> {
         Subject::of_world("python3", &["-c", COMPUTATION])?.named("computing"),
     ];
     let ways = bench.possible(&WAYS);
-    let table = compare("run of", bench.who, bench.effort, PLAN, &ways, &subjects)?;
+    let table = compare("run of", bench.who, bench.effort, RUNS, &ways, &subjects)?;
     bench.page.table(&table);
     bench.page.say(&format!(
         "Whole runs, their starts with them. `git status` and `find` go through {} files in {FOLDERS} folders; Python imports all \

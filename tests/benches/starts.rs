@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::Bench;
 use crate::harness::Engine;
 use crate::peers::Peer;
-use crate::ways::{Plan, Subject, Way, compare};
+use crate::ways::{Runs, Subject, Way, compare};
 
 /// What is started: the world's name for it, and arguments that make it end at once.
 pub(crate) const PROGRAMS: [(&str, &[&str]); 5] = [
@@ -33,14 +33,14 @@ const WAYS: [Way; 12] = [
     Way::Peer(Peer::Bwrap),
 ];
 
-const PLAN: Plan = Plan { rounds: 13, batch: 4, patience: Duration::from_secs(3) };
+const RUNS: Runs = Runs { rounds: 13, batch: 4, patience: Duration::from_secs(3) };
 
 pub(crate) fn measure(bench: &mut Bench) -> Result<()> {
     bench.page.heading("Starts");
     let ways = bench.possible(&WAYS);
     let subjects: Vec<Subject> =
         PROGRAMS.iter().map(|(name, arguments)| Subject::of_world(name, arguments)).collect::<Result<_>>()?;
-    let table = compare("start of", bench.who, bench.effort, PLAN, &ways, &subjects)?;
+    let table = compare("start of", bench.who, bench.effort, RUNS, &ways, &subjects)?;
     bench.page.table(&table);
     bench.page.say(
         "From `posix_spawn` until the program has been waited for; everything is in the store, and Sonde has a plan. Medians \

@@ -188,7 +188,7 @@ impl Subject {
 
 /// How often things are run for one comparison.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
+pub(crate) struct Runs {
     pub(crate) rounds: usize,
     /// Counted runs of a round; one that is not comes before them.
     pub(crate) batch: usize,
@@ -202,13 +202,13 @@ pub(crate) fn compare(
     title: &str,
     who: Who,
     effort: Effort,
-    plan: Plan,
+    runs: Runs,
     ways: &[Way],
     subjects: &[Subject],
 ) -> Result<Table> {
     let mut columns = Vec::new();
     for subject in subjects {
-        columns.push(column(who, effort, plan, ways, subject)?);
+        columns.push(column(who, effort, runs, ways, subject)?);
     }
     let heading = std::iter::once(title.to_owned()).chain(subjects.iter().map(|one| one.shown.clone()));
     let mut table = Table::new(1, heading);
@@ -230,7 +230,7 @@ pub(crate) fn ratio_with_spread(sample: &Sample, reference: &Sample) -> String {
 fn column(
     who: Who,
     effort: Effort,
-    plan: Plan,
+    runs: Runs,
     ways: &[Way],
     subject: &Subject,
 ) -> Result<Vec<Option<Sample>>> {
@@ -252,9 +252,9 @@ fn column(
         }
     }
     let_plans_be_written();
-    let patience = effort.patience(plan.patience);
-    let mut samples = interleave(effort.rounds(plan.rounds), patience, &working, |&way| {
-        figures(&mut command(way, 1, plan.batch)?)
+    let patience = effort.patience(runs.patience);
+    let mut samples = interleave(effort.rounds(runs.rounds), patience, &working, |&way| {
+        figures(&mut command(way, 1, runs.batch)?)
     })?
     .into_iter();
     Ok(ways.iter().map(|way| if working.contains(way) { samples.next() } else { None }).collect())
