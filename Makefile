@@ -3,7 +3,7 @@ CARGO ?= cargo
 SHIM  := $(CARGO) build --quiet --release --manifest-path interp/Cargo.toml
 WORLD := $(CARGO) run --quiet --manifest-path tests/world/Cargo.toml --
 
-.PHONY: demo test browser check bench soak world tools clean
+.PHONY: demo test browser check bench figures soak world tools clean
 
 ## demo: run a real foreign program in a NixOS-like root, and show each library that it is given
 demo: world
@@ -29,10 +29,16 @@ browser: world
 check: tools
 	@.ci/check
 
-## bench: what starting and trapping cost, as ratios against a native run of the same minute
+## bench: what Sonde costs beside what others cost, on one page; it is kept as target/bench/results.md
 bench: world
+	@.ci/tools bench || true # what is missing is left out
 	@$(SHIM)
 	@$(CARGO) bench --quiet --package sonde
+
+## figures: put what `make bench` measured last into docs/performance.md
+figures:
+	@cp target/bench/*.svg docs/performance/
+	@sed -i -e '/^<!-- begin/r target/bench/results.md' -e '/^<!-- begin/,/^<!-- end/{/^<!-- /!d}' docs/performance.md
 
 ## soak: a day of use in eight minutes, and what the supervisor holds meanwhile
 soak: world

@@ -1,21 +1,23 @@
-//! `make bench`: what a decision of the policy costs, over a hundred thousand packages, and what reading a policy does.
+//! What a decision of the policy costs, over a hundred thousand packages, and what reading a policy does.
 //!
-//! Of all benches this alone looks into a library: a decision is a function that no command makes often enough to be
+//! The library itself is asked: a decision is a function that no command makes often enough to be
 //! measured from outside.
-
-mod measure;
 
 use std::fmt::Write;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use sonde_policy::{Circumstances, Decision, Package, Policy, Problem, Request, Source, starter};
 
-use measure::{Table, circumstances, interleave, time, with_spread};
+use crate::Bench;
+use crate::measure::page::mark;
+use crate::measure::words::{count, spread};
+use crate::measure::{Table, interleave, time};
 
 const PACKAGES: usize = 100_000;
 const ROUNDS: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Decisions that are measured together.
 const BATCH: usize = 500;
 
@@ -33,7 +35,8 @@ struct Made {
     soname: String,
 }
 
-fn main() -> Result<()> {
+pub(crate) fn measure(bench: &mut Bench) -> Result<()> {
+    bench.page.heading("The policy");
     let packages = packages();
     let (rules, list) = (many_rules(), long_list(&packages));
     let small = starter().replace("\n#[", "\n[").replace("\n#", "\n");
@@ -46,35 +49,37 @@ fn main() -> Result<()> {
         ("all three, as files of one policy", vec![&small, &rules, &list]),
         ("three files of 100,000 rules each", each.iter().map(String::as_str).collect()),
     ];
-    println!("{}\n", circumstances());
     let policies = texts.iter().map(|(_, texts)| read(texts)).collect::<Result<Vec<_>>>()?;
     let ways: Vec<usize> = (0..policies.len()).collect();
-    let deciding = interleave(ROUNDS, &ways, |way| Ok(decide_all(&policies[*way], &packages)))?;
-    let reading = interleave(3, &ways, |way| {
+    let patience = bench.effort.patience(PATIENCE);
+    let deciding = interleave(bench.effort.rounds(ROUNDS), patience, &ways, |way| {
+        Ok(decide_all(&policies[*way], &packages))
+    })?;
+    let reading = interleave(3, patience, &ways, |way| {
         let start = Instant::now();
         black_box(read(&texts[*way].1)?);
         Ok(vec![start.elapsed().as_nanos() as f64])
     })?;
 
-    let mut table = Table::new(1, ["", "ONE DECISION", "GOAL", "", "READING IT", "REFUSED"]);
+    let mut table = Table::new(1, ["the policy", "one decision", "", "wanted", "", "reading it", "refused"]);
     for (((name, _), policy), (deciding, reading)) in
         texts.iter().zip(&policies).zip(deciding.iter().zip(&reading))
     {
-        let met = deciding.median() < DECISION_GOAL;
         table.row([
             (*name).to_owned(),
-            with_spread(deciding),
+            time(deciding.median()),
+            spread(deciding),
             format!("under {}", time(DECISION_GOAL)),
-            (if met { "met" } else { "MISSED" }).to_owned(),
+            mark(deciding.median() < DECISION_GOAL).into(),
             time(reading.median()),
-            format!("{} of {PACKAGES}", refused(policy, &packages)),
+            count(refused(policy, &packages)),
         ]);
     }
-    table.print();
-    println!(
-        "Each package is decided about once a round, for a program with a build id; medians of batches of
-{BATCH} in {ROUNDS} rounds."
-    );
+    bench.page.table(&table);
+    bench.page.say(&format!(
+        "Each of {} packages is decided about once a round, for a program with a build id; medians of batches of {BATCH}.",
+        count(PACKAGES)
+    ));
     Ok(())
 }
 
