@@ -27,11 +27,13 @@ round() {
     case $1 in
     *5) printf 'version = 1\ndefault = "allow"\n[[package]]\nname = "sqlite"\nrule = "deny"\n' >$XDG_CONFIG_HOME/sonde/policy.toml ;;
     *0) rm -f $XDG_CONFIG_HOME/sonde/policy.toml; sonde plans gc >/dev/null 2>&1 ;;
-    *7) rm -rf ~/.cache/sonde/plans ~/.cache/sonde/served ;;
+    *7) rm -rf ~/.cache/sonde/plans ~/.cache/sonde/served 2>/dev/null ;; # somebody may be writing
     esac
     echo $failed
 }
 mkdir -p $XDG_RUNTIME_DIR $XDG_CONFIG_HOME/sonde; chmod 700 $XDG_RUNTIME_DIR
+# Who comes first has the door; of two at once one would have a supervisor of its own.
+/opt/programs/hello/usr/bin/hello >/dev/null
 mkfifo /tmp/neighbour; exec 8<>/tmp/neighbour; /guests/load asked <&8 >/dev/null 2>&1 &
 while read command; do eval "$command"; done
 "#;
