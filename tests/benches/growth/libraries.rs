@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::curve::{Curve, Unit, Wanted};
 use super::database::{Made, write};
-use super::{first, import, import_world, root, warm};
+use super::{first, import, import_world, plan, root, warm};
 use crate::harness::{Conversation, Engine, Who, cc, fixture};
 use crate::measure::memory::Resident;
 use crate::measure::{Effort, interleave, succeed};
@@ -34,6 +34,7 @@ pub(super) fn measure(effort: Effort) -> Result<Vec<Curve>> {
         let program = program(size);
         let supervised = root(cache.path(), Engine::Seccomp);
         without.add(size, first(&supervised, cache.path(), &program, effort.rounds(ROUNDS))?.median());
+        plan(cache.path(), &program)?;
         let samples = interleave(effort.rounds(ROUNDS), effort.patience(PATIENCE), &WAYS, |way| match way {
             None => warm(&fixture().native(Who::Root).env("LD_LIBRARY_PATH", "/guests/grown"), &program),
             Some(engine) => warm(&root(cache.path(), *engine), &program),

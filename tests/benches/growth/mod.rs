@@ -22,7 +22,7 @@ use sonde_world::RootBuilder;
 use crate::Bench;
 use crate::harness::{Engine, SONDE, Who, fixture};
 use crate::measure::{Effort, Sample, Table, figures, page, succeed};
-use crate::ways::timer;
+use crate::ways::{let_plans_be_written, timer};
 use curve::Curve;
 
 /// Counted starts of one round.
@@ -84,6 +84,15 @@ fn import(cache: &Path, database: &str, name: &str) -> Result<()> {
 /// The world's own database: without it there is no glibc.
 fn import_world(cache: &Path) -> Result<()> {
     import(cache, "/index/files", "world")
+}
+
+/// Starts a program once under each engine that is measured, so that it has the plans of both.
+fn plan(cache: &Path, program: &str) -> Result<()> {
+    for engine in [Engine::Inline, Engine::Seccomp] {
+        succeed(root(cache, engine).command(timer()).args(["1", "0", program]))?;
+    }
+    let_plans_be_written();
+    Ok(())
 }
 
 /// Starts of a program that has a plan.

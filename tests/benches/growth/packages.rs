@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::curve::{Curve, Unit, Wanted};
 use super::database::{Made, soname, write};
-use super::{first, import_world, root, warm};
+use super::{first, import_world, plan, root, warm};
 use crate::harness::{Conversation, Engine, fixture};
 use crate::measure::memory::Resident;
 use crate::measure::{Effort, Sample, interleave, sonde, timed};
@@ -54,6 +54,7 @@ pub(super) fn measure(effort: Effort) -> Result<Vec<Curve>> {
         import_world(cache.path())?;
         let supervised = root(cache.path(), Engine::Seccomp);
         without.add(size, first(&supervised, cache.path(), program, effort.rounds(ROUNDS))?.median());
+        plan(cache.path(), program)?;
         with.add(size, median(warm(&root(cache.path(), Engine::Inline), program)?));
         trapped.add(size, median(warm(&supervised, program)?));
         let mut running = Conversation::with(&mut supervised.command(&waiting));

@@ -7,11 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::curve::{Curve, Unit, Wanted};
-use super::{import_world, root, warm};
+use super::{import_world, plan, root, warm};
 use crate::harness::{Engine, fixture};
 use crate::measure::memory::Resident;
 use crate::measure::{Effort, interleave, sonde, timed};
-use crate::ways::let_plans_be_written;
 
 const SIZES: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 const ROUNDS: usize = 5;
@@ -33,21 +32,18 @@ pub(super) fn measure(effort: Effort) -> Result<Vec<Curve>> {
     let cache = tempfile::tempdir().context("a folder for plans")?;
     import_world(cache.path())?;
     let program = &fixture().world.program("hello")?.executable;
-    for engine in [Engine::Inline, Engine::Seccomp] {
-        warm(&root(cache.path(), engine), program)?;
-    }
-    let_plans_be_written();
+    plan(cache.path(), program)?;
     let folder = cache.path().join("sonde/plans");
     let mut there: Vec<PathBuf> = fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).collect();
     there.sort();
-    let plan = there.first().context("the program has no plan")?.clone();
+    let kept = there.first().context("the program has no plan")?.clone();
     let listing = || sonde(cache.path(), &["plans", "list"]);
     for size in effort.sizes(&SIZES) {
         // Which program a plan is of is in it; by its name it is found. No start asks for these.
         for number in 1..size {
             let copy = folder.join(format!("{number:016x}.plan"));
             if !copy.exists() {
-                fs::copy(&plan, copy)?;
+                fs::copy(&kept, copy)?;
             }
         }
         let samples = interleave(effort.rounds(ROUNDS), effort.patience(PATIENCE), &WAYS, |way| match way {

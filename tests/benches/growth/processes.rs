@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::curve::{Curve, Unit, Wanted};
-use super::{libraries, root};
+use super::{libraries, plan, root};
 use crate::harness::{Conversation, Engine, Who, fixture};
 use crate::measure::memory::Resident;
 use crate::measure::{Effort, Sample, interleave};
@@ -22,6 +22,7 @@ pub(super) fn measure(effort: Effort) -> Result<Vec<Curve>> {
     let cache = tempfile::tempdir().context("a folder for the index")?;
     libraries::prepare(cache.path(), LIBRARIES)?;
     let (crew, program) = (fixture().guest("crew"), libraries::program(LIBRARIES));
+    plan(cache.path(), &program)?;
     let mut native = Curve::new("starting them, native", Unit::Nanoseconds, Wanted::Whatever);
     let mut inline = Curve::new("starting them, inline", Unit::Nanoseconds, Wanted::Linear);
     let mut seccomp = Curve::new("starting them, seccomp", Unit::Nanoseconds, Wanted::Linear);
