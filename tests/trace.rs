@@ -172,3 +172,25 @@ fn what_cannot_be_traced_runs_all_the_same() {
     assert_eq!(outcome.code(), Some(9), "{outcome}");
     assert!(outcome.stderr.contains("nothing to trace"), "{outcome}");
 }
+
+#[test]
+fn a_name_that_is_no_text_is_told_with_marks() {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::ffi::OsStr::from_bytes(b"no\xfftext");
+    std::fs::copy(
+        fixture().guests().join(&fixture().guest("end")["/guests/".len()..]),
+        fixture().guests().join(name),
+    )
+    .unwrap();
+    let root = fixture().without_shim(Who::Alice);
+    let mut command = root.command(SONDE);
+    command.args(["trace", "--json"]).arg(std::path::Path::new("/guests").join(name)).args(["exit", "3"]);
+    let outcome = run(&mut command);
+    assert_eq!(outcome.code(), Some(3), "{outcome}");
+    let events = events(&outcome.stderr);
+    schema::assert_valid(&events);
+    let process = events.iter().find(|event| event["event"] == "process").unwrap();
+    assert_eq!(process["program"], "/guests/no\u{fffd}text");
+    assert!(process["parent"].as_u64().unwrap() > 0, "{process}");
+    assert_eq!(load_of(&events, "libc.so.6")["needed_by"], process["program"]);
+}

@@ -107,7 +107,7 @@ impl Thread {
     }
 
     fn status(self, field: &str) -> io::Result<u32> {
-        let status = fs::read_to_string(self.proc("status"))?;
+        let status = self.text("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix(field));
         line.and_then(|text| text.trim().parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
@@ -143,7 +143,7 @@ impl Thread {
 
     /// The files that it has mapped as code, by their paths (proc_pid_maps(5)); the highest address first.
     pub(crate) fn mapped_files(self) -> io::Result<Vec<PathBuf>> {
-        let maps = fs::read_to_string(self.proc("maps"))?;
+        let maps = self.text("maps")?;
         let code =
             maps.lines().rev().filter(|line| line.split(' ').nth(1).is_some_and(|it| it.contains('x')));
         Ok(code.filter_map(|line| line.find('/').and_then(|at| line.get(at..)).map(PathBuf::from)).collect())
@@ -151,7 +151,7 @@ impl Thread {
 
     /// Where the first part of a file is mapped.
     pub(crate) fn start_of(self, path: &Path) -> Option<u64> {
-        let maps = fs::read_to_string(self.proc("maps")).ok()?;
+        let maps = self.text("maps").ok()?;
         let line = maps
             .lines()
             .find(|line| line.find('/').and_then(|at| line.get(at..)).map(Path::new) == Some(path))?;
@@ -160,7 +160,7 @@ impl Thread {
 
     /// The user that it runs as (`Uid` of proc_pid_status(5)): the effective one.
     pub(crate) fn user(self) -> io::Result<u32> {
-        let status = fs::read_to_string(self.proc("status"))?;
+        let status = self.text("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
         let user = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
         user.ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -194,7 +194,7 @@ impl Thread {
 
     /// The file that is mapped at an address, and where that part of it begins and ends.
     pub(crate) fn mapping_at(self, address: Address) -> Option<(Range<u64>, PathBuf)> {
-        let maps = fs::read_to_string(self.proc("maps")).ok()?;
+        let maps = self.text("maps").ok()?;
         maps.lines().find_map(|line| {
             let (range, rest) = line.split_once(' ')?;
             let (start, end) = range.split_once('-')?;
@@ -218,6 +218,11 @@ impl Thread {
     /// A copy of one of its descriptors.
     pub(crate) fn copy_descriptor(self, number: i32) -> io::Result<OwnedFd> {
         pidfd::copy_descriptor(self.process()?, number)
+    }
+
+    /// What /proc says; names of files and programs need be no text.
+    fn text(self, entry: &str) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.proc(entry))?).into_owned())
     }
 
     fn proc(self, entry: &str) -> PathBuf {
