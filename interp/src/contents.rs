@@ -13,6 +13,8 @@ pub struct Contents<'a> {
     pub folders: &'a [u8],
     /// Digests of the paths of everything in them, likewise.
     pub entries: &'a [u8],
+    /// Digests of the sonames that are found elsewhere, or nowhere, likewise.
+    pub settled: &'a [u8],
 }
 
 /// Whether something is there.
@@ -38,13 +40,24 @@ impl Contents<'_> {
         while let Some(length) = path[done..].iter().position(|byte| *byte == b'/') {
             hash = continue_digest(hash, &path[done..done + length]);
             done += length;
-            if has(self.folders, hash) {
-                return self.presence_in(hash, &path[done..]);
+            let presence = if has(self.folders, hash) {
+                self.presence_in(hash, &path[done..])
+            } else {
+                Presence::Unknown
+            };
+            if presence != Presence::Unknown {
+                return presence;
             }
             hash = continue_digest(hash, b"/");
             done += 1;
         }
         Presence::Unknown
+    }
+
+    /// Is it settled what becomes of a search for the soname with this digest, if folders do not have it?
+    #[must_use]
+    pub fn settles(&self, name: u64) -> bool {
+        has(self.settled, name)
     }
 
     /// Of what stands behind a folder's path: `rest` begins with the slash.
@@ -85,18 +98,29 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_folder_is_known_of_all_below_it() {
-        let mut folders = [digest(b"/nix/store/a-z/lib"), digest(b"/nix/store/b-y/lib")];
+        let mut folders = ["a-z/lib", "a-z/lib/inner", "b-y/lib"]
+            .map(|folder| digest(&[STORE, folder.as_bytes()].concat()));
         folders.sort_unstable();
-        let mut entries = [digest(b"/nix/store/a-z/lib/libz.so.1"), digest(b"/nix/store/a-z/lib/engines")];
+        let mut entries = ["libz.so.1", "engines", "inner", "inner/libp.so"]
+            .map(|name| digest(&[b"/nix/store/a-z/lib/", name.as_bytes()].concat()));
         entries.sort_unstable();
-        let [folders, entries] = [folders, entries].map(|table| table.map(u64::to_le_bytes));
-        let contents = Contents { folders: folders.as_flattened(), entries: entries.as_flattened() };
+        let folders = folders.map(u64::to_le_bytes);
+        let [entries, settled] =
+            [entries, [digest(b"libz.so.1"); 4]].map(|table| table.map(u64::to_le_bytes));
+        let contents = Contents {
+            folders: folders.as_flattened(),
+            entries: entries.as_flattened(),
+            settled: settled.as_flattened(),
+        };
+        assert!(contents.settles(digest(b"libz.so.1")) && !contents.settles(digest(b"liby.so.1")));
         for (path, presence) in [
             ("/nix/store/a-z/lib/libz.so.1", Presence::Present),
             ("/nix/store/a-z/lib/liby.so.1", Presence::Absent),
             ("/nix/store/b-y/lib/libz.so.1", Presence::Absent),
             ("/nix/store/b-y/lib/glibc-hwcaps/x86-64-v3/libz.so.1", Presence::Absent),
             ("/nix/store/a-z/lib/engines/x.so", Presence::Unknown),
+            ("/nix/store/a-z/lib/inner/libp.so", Presence::Present),
+            ("/nix/store/a-z/lib/inner/tls/libp.so", Presence::Absent),
             ("/nix/store/c-x/lib/libz.so.1", Presence::Unknown),
             ("/nix/store/a-z/share/libz.so.1", Presence::Unknown),
             ("/nix/store/a-z/lib", Presence::Unknown),

@@ -118,8 +118,9 @@ fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor:
     let count = stack.environment().len();
     let pointers_size = (count + 1 + cache.len()) * size_of::<*const c_char>();
     let text: usize = strings().map(|string| string.len() + 1).sum();
-    let Contents { folders, entries } = contents;
-    let length = size_of::<Known>() + pointers_size + text + folders.len() + entries.len();
+    let Contents { folders, entries, settled } = contents;
+    let tables = folders.len() + entries.len() + settled.len();
+    let length = size_of::<Known>() + pointers_size + text + tables;
     let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
     // SAFETY: the mapping is new, zeroed, large enough for all of it, in this order and aligned so, and stays for ever.
     unsafe {
@@ -137,7 +138,7 @@ fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor:
             next = next.add(table.len());
             copy
         };
-        let contents = Contents { folders: table(folders), entries: table(entries) };
+        let contents = Contents { folders: table(folders), entries: table(entries), settled: table(settled) };
         let string = |index: usize| CStr::from_ptr(*pointers.add(index));
         known.write(Known {
             door,
@@ -179,12 +180,21 @@ pub(crate) unsafe extern "C" fn open(path: *const c_char, flags: u32, stack: usi
         let provided =
             if may_be_unfinished && is_unfinished() { missed(known, text, on_stack) } else { None };
         Some(provided.unwrap_or(file))
-    } else if MISSED.contains(&result) && !(on_stack && known.cache.has(name_of(text.to_bytes()))) {
+    } else if MISSED.contains(&result) && !(on_stack && known.settles(text.to_bytes(), presence)) {
         missed(known, text, on_stack)
     } else {
         None
     };
     provided.map_or(result, |file| file.into_number() as isize)
+}
+
+impl Known {
+    /// Does a search that finds nothing here go on to what is known already?
+    fn settles(&self, path: &[u8], presence: Presence) -> bool {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let digest = digest(name);
+        self.cache.has(name, digest) || presence == Presence::Absent && self.contents.settles(digest)
+    }
 }
 
 /// Looks at a file for the loader; returns what that returns, errors as `-errno`. Its cache is the one that is served.
@@ -236,10 +246,6 @@ fn missed(known: &Known, text: &CStr, on_stack: bool) -> Option<Descriptor> {
     }
 }
 
-fn name_of(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-}
-
 impl Cache {
     /// Maps the first one that comes, for good.
     fn keep(&self, file: &Descriptor) {
@@ -258,7 +264,8 @@ impl Cache {
         }
     }
 
-    fn has(&self, name: &[u8]) -> bool {
+    /// `digest` is the name's.
+    fn has(&self, name: &[u8], digest: u64) -> bool {
         let packed = self.pages.load(Ordering::Acquire);
         if packed == 0 {
             return false;
@@ -268,11 +275,10 @@ impl Cache {
         // SAFETY: mapped for good; the supervisor has sealed the file, or replaces it, and never changes it. Behind its end
         // the last page is zero (mmap(2)).
         let bytes = unsafe { slice::from_raw_parts(address as *const u8, length as usize) };
-        let name_digest = digest(name);
-        let has = self.last.load(Ordering::Relaxed) == name_digest
+        let has = self.last.load(Ordering::Relaxed) == digest
             || Served::read(bytes).is_some_and(|cache| cache.has(name));
         if has {
-            self.last.store(name_digest, Ordering::Relaxed);
+            self.last.store(digest, Ordering::Relaxed);
         }
         has
     }

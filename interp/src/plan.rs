@@ -228,7 +228,8 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn contents(&self) -> Contents<'a> {
         let table = |span: Span| span.of(self.head, 8, 0).unwrap_or_default();
-        Contents { folders: table(self.fixed.folders), entries: table(self.fixed.entries) }
+        let Fixed { folders, entries, settled, .. } = self.fixed;
+        Contents { folders: table(folders), entries: table(entries), settled: table(settled) }
     }
 
     /// What is for people.
@@ -356,7 +357,7 @@ mod tests {
         assert_eq!(plan.objects().collect::<Vec<_>>(), [c"/opt/program"]);
         assert!(plan.settled().chain(plan.provided()).eq([digest(b"/opt/program"); 2]));
         let table = digest(b"/opt/program").to_le_bytes();
-        assert_eq!(plan.contents(), Contents { folders: &table, entries: &table });
+        assert_eq!(plan.contents(), Contents { folders: &table, entries: &table, settled: &table });
         assert!(plan.is_expired(100) && !plan.is_expired(99));
         assert_eq!(plan.body(), BODY);
     }
