@@ -59,7 +59,7 @@ impl Calling {
             Self::Native => Way::Native.root(who, &none)?.command(&guests.foreign),
             Self::Foreign(engine) => Way::Sonde(engine).root(who, &none)?.command(&guests.foreign),
             Self::BuiltByNix => {
-                let root = fixture().under(Engine::Seccomp, Way::Run.root(who, &none)?);
+                let root = Way::Run(Engine::Seccomp).root(who, &none)?;
                 let mut command = root.command(SONDE);
                 command.args(["run", &guests.built_by_nix]);
                 command

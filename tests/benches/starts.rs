@@ -18,14 +18,16 @@ pub(crate) const PROGRAMS: [(&str, &[&str]); 5] = [
     ("ffmpeg", &["-version"]),
 ];
 
-const WAYS: [Way; 12] = [
+const WAYS: [Way; 14] = [
     Way::Native,
     Way::Sonde(Engine::Auto),
     Way::Sonde(Engine::Inline),
     Way::Sonde(Engine::Seccomp),
     Way::Sonde(Engine::Ptrace),
     Way::Sonde(Engine::PtraceAll),
-    Way::Run,
+    Way::Run(Engine::Auto),
+    Way::Run(Engine::Seccomp),
+    Way::Trace,
     Way::Links,
     Way::Folders,
     Way::Strace,

@@ -25,8 +25,10 @@ pub(crate) enum Way {
     Folders,
     /// By the shim at `/lib64`, under this engine.
     Sonde(Engine),
-    /// By `sonde run`, under the engine that it takes by itself.
-    Run,
+    /// By `sonde run`, under this engine.
+    Run(Engine),
+    /// By `sonde trace`.
+    Trace,
     /// Natively, with somebody looking on.
     Strace,
     /// In an FHS root that another program makes.
@@ -40,7 +42,8 @@ impl Way {
             Self::Links => "`LD_LIBRARY_PATH`, one folder of links".into(),
             Self::Folders => "`LD_LIBRARY_PATH`, a folder for each".into(),
             Self::Sonde(engine) => format!("Sonde, {}", engine.short()),
-            Self::Run => "`sonde run`".into(),
+            Self::Run(engine) => format!("`sonde run`, {}", engine.short()),
+            Self::Trace => "`sonde trace -o FILE`".into(),
             Self::Strace => "`strace -f -e openat`".into(),
             Self::Peer(peer) => peer.title().into(),
         }
@@ -52,7 +55,8 @@ impl Way {
             Self::Links => listed(who)?.env("LD_LIBRARY_PATH", &libraries.links),
             Self::Folders => listed(who)?.env("LD_LIBRARY_PATH", &libraries.folders),
             Self::Sonde(engine) => fixture().under(engine, fixture().root(who)),
-            Self::Run => fixture().without_shim(who),
+            Self::Run(engine) => fixture().under(engine, fixture().without_shim(who)),
+            Self::Trace => fixture().without_shim(who),
             Self::Peer(_) => fixture().without_shim(who).bind(fixture().world.fhs(), FHS),
         };
         // Only the native root has locales: with another one, programs would read more there.
@@ -61,7 +65,8 @@ impl Way {
 
     fn prefix(self) -> Vec<&'static str> {
         match self {
-            Self::Run => vec![SONDE, "run"],
+            Self::Run(_) => vec![SONDE, "run"],
+            Self::Trace => vec![SONDE, "trace", "-o", "/tmp/trace"],
             Self::Strace => vec!["/usr/bin/strace", "-f", "-e", "openat", "-o", "/dev/null"],
             Self::Peer(peer) => peer.prefix(),
             _ => Vec::new(),
