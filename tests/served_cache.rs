@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::harness::{EVERYBODY, fixture, run};
 use elf_writer::{Elf, X86_64};
@@ -62,7 +63,15 @@ fn the_loader_finds_every_soname_of_a_served_cache() {
             let outcome = run(root.command(CURL).arg("--version"));
             assert!(outcome.succeeded(), "{outcome}");
         }
-        let caches = kept(state.path());
+        // They are written behind the programs' backs.
+        let started = Instant::now();
+        let caches = loop {
+            let caches = kept(state.path());
+            if caches.len() >= 2 || started.elapsed() > Duration::from_secs(60) {
+                break caches;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
         assert!(caches.len() >= 2, "{caches:?}");
         let mut seeded = 0;
         for cache in caches {

@@ -80,7 +80,6 @@ fn an_embedded_store_that_is_full_or_read_only_says_so_and_goes_on_when_it_is_no
     let load = fixture.guest("load");
     let disk = fixture.compile("disk", "disk", &["-static"]);
     let (_state, root) = fixture.embedded(Who::Root, &fixture.server.url());
-    let root = fixture.with_trees(root);
     let matters = [
         ("No space left on device", "! head -c 300m /dev/zero >$folder/full 2>/dev/null", "rm $folder/full"),
         ("Read-only file system", "$disk read-only $folder", "$disk writable $folder"),
