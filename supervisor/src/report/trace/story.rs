@@ -144,7 +144,7 @@ impl Story {
         let objects = match parent {
             Some(parent) => parent.image.objects.clone(),
             None => {
-                let facts = beginning.file.as_ref().and_then(|file| self.read(file, &beginning.program));
+                let facts = beginning.file.as_ref().and_then(|file| self.read(file, true));
                 let program = facts.map(|facts| Object {
                     path: beginning.program.clone(),
                     soname: String::new(),
@@ -176,7 +176,10 @@ impl Story {
             }
             let Ok(file) = root.open(&path) else { continue };
             // The loader itself was not loaded by one; nor what is mapped and no library.
-            let Some(facts) = self.read(&file, &path).filter(|facts| !is_loader(facts)) else { continue };
+            let Some(facts) = self.read(&file, path.starts_with(STORE)).filter(|facts| !is_loader(facts))
+            else {
+                continue;
+            };
             if objection(&path, Some(&facts)).is_none() {
                 sizes.insert(path.clone(), file.metadata().ok().map(|data| data.len()));
                 libraries.push(Present { path, facts });
@@ -297,7 +300,7 @@ impl Story {
             return;
         }
         let soname = self.name_for(process, &name, &opened);
-        let facts = opened.file.as_ref().and_then(|file| self.read(file, &opened.path));
+        let facts = opened.file.as_ref().and_then(|file| self.read(file, opened.path.starts_with(STORE)));
         let objection = objection(&opened.path, facts.as_deref());
         if let Some((reason, true)) = objection.as_ref().filter(|_| !opened.is_whole) {
             let search = self.search(process, at, &soname, tell);
@@ -398,13 +401,13 @@ impl Story {
         (Provider::Package, Some(package))
     }
 
-    /// Reads a file once, however many processes load it. Of the store's, which nobody changes, only what is needed;
+    /// Reads a file once, however many processes load it. Of what `may_be_mapped` ([`MappedFile`]) only what is needed;
     /// others whole, because their owner could truncate them meanwhile.
-    fn read(&mut self, file: &File, path: &Path) -> Option<Rc<ElfFacts>> {
+    fn read(&mut self, file: &File, may_be_mapped: bool) -> Option<Rc<ElfFacts>> {
         let data = file.metadata().ok()?;
         let identity = (data.dev(), data.ino(), data.ctime(), data.ctime_nsec());
         let read = || {
-            if path.starts_with(STORE) {
+            if may_be_mapped {
                 return ElfFacts::parse(MappedFile::open(file).ok()?.as_ref()).ok();
             }
             let mut bytes = Vec::new();
