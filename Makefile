@@ -25,7 +25,7 @@ browser: world
 	@command -v chromium >/dev/null || apt-get install -qq -y --no-install-recommends chromium >/dev/null
 	@$(CARGO) test --package sonde --test tests trace::page
 
-## check: formatting, lints, documentation, licences and advisories
+## check: formatting, lints, documentation, a moment of each fuzz target, licences and advisories
 check: tools
 	@.ci/check
 

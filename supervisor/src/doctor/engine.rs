@@ -5,10 +5,10 @@ use std::io;
 
 use nix::errno::Errno;
 use sonde_interp::handoff::{Engine, Wish};
-use sonde_policy::{Decision, Engine as PolicysEngine};
+use sonde_policy::{Decision, Engine as PolicysEngine, Policy};
 
 use super::finding::Finding;
-use crate::engine::choose::{EngineConfig, Why};
+use crate::engine::choose::{Attempt, EngineConfig, POLICY_IN_FORCE, Why};
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::sys::capabilities::Capabilities;
@@ -17,8 +17,6 @@ use crate::sys::features::{Features, Listening};
 
 /// `CAP_SYS_ADMIN` (capabilities(7)).
 const CAP_SYS_ADMIN: u32 = 21;
-
-const INLINE: &str = "inline";
 
 const FILE_REMEDY: &str =
     "correct the [engine] section; docs/architecture.md, \"The life of a tree\", has its keys";
@@ -30,27 +28,32 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
         Ok(config) => config,
         Err(error) => return vec![Finding::error(ID, error.to_string(), FILE_REMEDY)],
     };
-    let chosen = choice(settings, &config);
-    let is_inline = chosen.summary.starts_with(INLINE);
-    vec![chosen, no_new_privs(&config, is_inline)]
-}
-
-fn choice(settings: &Settings, config: &EngineConfig) -> Finding {
-    const ID: &str = "engine.choice";
     let features = Features::probe();
     let policy = Rules::load(settings, &[]).policy();
-    let mut refused = None;
     // Of what else may stand against the engine inline, only a start can tell.
     let obstacle = if policy.is_allow_all() {
         (!executable_memory::may_be_made()).then_some("memory may not be made executable here")
     } else {
-        Some("the policy is to be asked at every open")
+        Some(POLICY_IN_FORCE)
     };
-    for attempt in config.attempts(Wish::Unsaid, features, obstacle) {
+    let mut attempts = config.attempts(Wish::Unsaid, features, obstacle).peekable();
+    let is_inline = attempts.peek().is_some_and(|attempt| attempt.engine == Engine::Inline);
+    vec![choice(&config, features, &policy, attempts), no_new_privs(&config, is_inline)]
+}
+
+fn choice(
+    config: &EngineConfig,
+    features: Features,
+    policy: &Policy,
+    attempts: impl Iterator<Item = Attempt>,
+) -> Finding {
+    const ID: &str = "engine.choice";
+    let mut refused = None;
+    for attempt in attempts {
         let name = match attempt.engine {
             Engine::Seccomp => PolicysEngine::Seccomp,
             Engine::Ptrace => PolicysEngine::Ptrace,
-            Engine::Inline => return Finding::ok(ID, format!("{INLINE}: {}", attempt.why)),
+            Engine::Inline => return Finding::ok(ID, format!("inline: {}", attempt.why)),
         };
         if policy.fault().is_none()
             && let Decision::Refuse { rule } = policy.decide_engine(name)

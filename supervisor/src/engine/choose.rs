@@ -19,6 +19,9 @@ use crate::sys::ptrace;
 
 const FILE: &str = "config.toml";
 
+/// What speaks against the engine inline where there is a policy.
+pub(crate) const POLICY_IN_FORCE: &str = "the policy is to be asked at every open";
+
 /// The `[engine]` section, complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EngineConfig {

@@ -22,7 +22,7 @@ const LOWEST_BASE: u64 = 0x7e80_0000_0000;
 const BASE_PAGES: u64 = 1 << 27;
 
 /// How much room a loader gets in bytes, at the same place in every process of a tree; glibc's take a sixteenth of it, or
-/// the half where a linker has put 2 MiB between their segments, as it did up to about glibc 2.28.
+/// the half where a linker has put 2 MiB between their segments, as in glibc 2.27.
 const SPAN: u64 = 4 << 20;
 
 /// glibc's name for its cache, at the end of whatever prefix it was configured with.

@@ -17,6 +17,7 @@ use super::loader::ForeignLoader;
 use super::plans::{Made, Turn};
 use super::provision::Provision;
 use super::tree::Tree;
+use crate::engine::choose::POLICY_IN_FORCE;
 use crate::guest::remote::{GuestRoot, Thread, variable_in};
 use crate::plan::cache::ServedCache;
 use crate::plan::closure::{GuestFiles, resolve};
@@ -243,7 +244,7 @@ pub(super) fn obstacle_to_inline(
     let obstacles = [
         (!is_asked_for && wished != Wish::Auto, "another engine is asked for"),
         (!is_asked_for && built_by_nix, "its children have no shim if Nix has built them too"),
-        (tree.permission.policy().is_some(), "the policy is to be asked at every open"),
+        (tree.permission.policy().is_some(), POLICY_IN_FORCE),
         (tree.files.are_elsewhere(), "the store lies elsewhere than its paths say"),
         (loader.sites().open == 0, "where the loader opens files is not known"),
         (

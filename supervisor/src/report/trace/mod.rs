@@ -4,6 +4,7 @@
 //! [`human`] lines or as data ([`entry`]). All of that is done on a thread of its own.
 
 pub(crate) mod entry;
+mod facts;
 pub(crate) mod graph;
 pub(crate) mod html;
 pub(crate) mod human;

@@ -5,30 +5,20 @@
 //! goes on to another.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sonde_resolve::elf::ElfFacts;
 
 use super::entry::{Engine, Entry, Fetch, How, Load, Lost, Outcome, Package, Process, Provider, What, Why};
+use super::facts::FactsOnce;
 use super::image::{Image, Object, is_variant, objection};
 use super::present::{Present, arrange};
 use crate::guest::remote::Thread;
 use crate::index::Index;
 use crate::report::event::{self, Beginning, Event, Opened, Refusal, Refused};
 use crate::store::{STORE, StorePath};
-use crate::sys::mapped_file::MappedFile;
-
-/// Libraries larger than this are not looked into, in bytes.
-const LARGEST: u64 = 1 << 30;
-
-/// Device, inode and time of change.
-type Identity = (u64, u64, i64, i64);
 
 /// A tree, as far as it has been told.
 #[derive(Default)]
@@ -37,7 +27,7 @@ pub(crate) struct Story {
     /// Folders of the host's drivers.
     drivers: Vec<PathBuf>,
     processes: HashMap<u32, State>,
-    facts: HashMap<Identity, Option<Rc<ElfFacts>>>,
+    facts: FactsOnce,
     /// What was downloaded of a store path, until a library of it is loaded.
     fetched: HashMap<StorePath, u64>,
 }
@@ -144,7 +134,7 @@ impl Story {
         let objects = match parent {
             Some(parent) => parent.image.objects.clone(),
             None => {
-                let facts = beginning.file.as_ref().and_then(|file| self.read(file, true));
+                let facts = beginning.file.as_ref().and_then(|file| self.facts.of(file, true));
                 let program = facts.map(|facts| Object {
                     path: beginning.program.clone(),
                     soname: String::new(),
@@ -176,7 +166,7 @@ impl Story {
             }
             let Ok(file) = root.open(&path) else { continue };
             // The loader itself was not loaded by one; nor what is mapped and no library.
-            let Some(facts) = self.read(&file, path.starts_with(STORE)).filter(|facts| !is_loader(facts))
+            let Some(facts) = self.facts.of(&file, path.starts_with(STORE)).filter(|facts| !is_loader(facts))
             else {
                 continue;
             };
@@ -300,7 +290,7 @@ impl Story {
             return;
         }
         let soname = self.name_for(process, &name, &opened);
-        let facts = opened.file.as_ref().and_then(|file| self.read(file, opened.path.starts_with(STORE)));
+        let facts = opened.file.as_ref().and_then(|file| self.facts.of(file, opened.path.starts_with(STORE)));
         let objection = objection(&opened.path, facts.as_deref());
         if let Some((reason, true)) = objection.as_ref().filter(|_| !opened.is_whole) {
             let search = self.search(process, at, &soname, tell);
@@ -399,27 +389,6 @@ impl Story {
             store_path: Some(format!("{STORE}/{base}")),
         };
         (Provider::Package, Some(package))
-    }
-
-    /// Reads a file once, however many processes load it. Of what `may_be_mapped` ([`MappedFile`]) only what is needed;
-    /// others whole, because their owner could truncate them meanwhile.
-    fn read(&mut self, file: &File, may_be_mapped: bool) -> Option<Rc<ElfFacts>> {
-        let data = file.metadata().ok()?;
-        let identity = (data.dev(), data.ino(), data.ctime(), data.ctime_nsec());
-        let read = || {
-            if may_be_mapped {
-                return ElfFacts::parse(MappedFile::open(file).ok()?.as_ref()).ok();
-            }
-            let mut bytes = Vec::new();
-            if data.len() > LARGEST {
-                return None;
-            }
-            // A descriptor of its own: the loader's must not move.
-            let again = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)));
-            again.and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)).ok()?;
-            ElfFacts::parse(&bytes).ok()
-        };
-        self.facts.entry(identity).or_insert_with(|| read().map(Rc::new)).clone()
     }
 }
 
