@@ -92,7 +92,8 @@ fn what_a_program_is_linked_against_is_told_once_on_its_standard_error() {
         assert_eq!(outcome.code(), Some(127), "{outcome}");
         let line = format!(
             "sonde: libcurl.so.4, needed by {CURL}, is in curl.out, which the policy forbids: \
-             /guests/enforced-needed-{who:?}/sonde/policy.toml:3: deny package soname = \"libcurl.so.*\"\n"
+             /guests/enforced-needed-{who:?}/sonde/policy.toml:3: deny package soname = \"libcurl.so.*\"; \
+             `sonde policy explain libcurl.so.4` shows every rule that takes part\n"
         );
         assert_eq!(outcome.stderr.matches("sonde: ").count(), 1, "{outcome}");
         assert!(outcome.stderr.starts_with(&line), "{outcome}");

@@ -34,7 +34,7 @@ round() {
 mkdir -p $XDG_RUNTIME_DIR $XDG_CONFIG_HOME/sonde; chmod 700 $XDG_RUNTIME_DIR
 # Who comes first has the door; of two at once one would have a supervisor of its own.
 /opt/programs/hello/usr/bin/hello >/dev/null
-mkfifo /tmp/neighbour; exec 8<>/tmp/neighbour; /guests/load asked <&8 >/dev/null 2>&1 &
+mkfifo /tmp/neighbour; exec 8<>/tmp/neighbour; /guests/load asked </tmp/neighbour 8<&- >/dev/null 2>&1 &
 while read command; do eval "$command"; done
 "#;
 

@@ -158,8 +158,19 @@ fn the_terminals_keys_do_what_they_do_natively() {
             .chain(inner.get_args())
             .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''")))
             .collect();
-        let mut terminal = Command::new("script");
-        terminal.args(["-q", "-e", "-E", "never", "-c", &words.join(" "), "/dev/null"]);
+        // Whoever started us may have had us ignore the keys' signals (a shell's background), which is inherited.
+        let mut terminal = Command::new("env");
+        terminal.args([
+            "--default-signal=INT,QUIT,TSTP",
+            "script",
+            "-q",
+            "-e",
+            "-E",
+            "never",
+            "-c",
+            &words.join(" "),
+            "/dev/null",
+        ]);
         let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut seen = String::new();

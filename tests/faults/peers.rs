@@ -45,7 +45,7 @@ impl Street {
         let fifo = format!("$XDG_RUNTIME_DIR/{number}");
         // bash opens it for both directions, so that nobody is waited for, and nobody sees its end.
         self.shell.ask(&format!(
-            "mkfifo {fifo}; exec {{fd}}<>{fifo}; {load} asked <{fifo} & echo libpng16.so.16 >{fifo}"
+            "mkfifo {fifo}; exec {{fd}}<>{fifo}; {load} asked <{fifo} {{fd}}<&- & echo libpng16.so.16 >{fifo}"
         ))
     }
 

@@ -18,8 +18,8 @@ fn file_name(path: &str) -> String {
 /// Runs a program with both traces on; returns what the loaders and what Sonde say.
 fn both(root: RootBuilder, command: &[&str]) -> (Loaded, Loaded) {
     let script = format!(
-        "mkdir -p /tmp/both && rm -f /tmp/both/*; LD_DEBUG=files LD_DEBUG_OUTPUT=/tmp/both/ld {SONDE} trace --json -o /tmp/both/trace \"$@\" >/tmp/both/out 2>&1; \
-         echo status $?; cd /tmp/both; for file in ld.*; do echo \"file $file\"; cat $file; done; echo file trace; cat trace"
+        "both=$(mktemp -d); LD_DEBUG=files LD_DEBUG_OUTPUT=$both/ld {SONDE} trace --json -o $both/trace \"$@\" >$both/out 2>&1; \
+         echo status $?; cd $both; for file in ld.*; do echo \"file $file\"; cat $file; done; echo file trace; cat trace"
     );
     let mut shell = root.command("/bin/sh");
     shell.args(["-c", &script, "sh"]).args(command);

@@ -3,8 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use sonde_world::RootBuilder;
+
 use super::{load_of, traced};
-use crate::harness::{Who, cc, fixture, run};
+use crate::harness::{SONDE, Who, cc, fixture, run};
 
 /// Opens a file of the guests' folder at run time; what is told of it, and what dlerror(3) said.
 fn refused(name: &str) -> (serde_json::Value, String) {
@@ -70,6 +72,7 @@ fn a_library_without_the_version_that_is_needed() {
         assert!(lines[0].starts_with(&format!("sonde: {program} {words}")), "{outcome}");
         assert!(lines[1].contains("version `OURS_2' not found"), "{outcome}");
     }
+    assert_foreseen(&root, &program, words);
 }
 
 #[test]
@@ -101,4 +104,14 @@ fn a_program_for_a_newer_glibc() {
         );
         assert!(lines[0].contains("sonde index update"), "{outcome}");
     }
+    assert_foreseen(&root, "/guests/newer", "needs GLIBC_2.99, and the glibc that");
+}
+
+/// `sonde plan` says it before the program is started.
+#[track_caller]
+fn assert_foreseen(root: &RootBuilder, program: &str, words: &str) {
+    let outcome = run(root.command(SONDE).args(["plan", program]));
+    assert_eq!(outcome.code(), Some(127), "{outcome}");
+    let last = outcome.stdout.lines().last().unwrap();
+    assert!(last.starts_with(&format!("  {program} {words}")), "{outcome}");
 }

@@ -125,7 +125,7 @@ impl Targets {
 pub(super) fn status(plans: &Plans) -> u8 {
     match plans {
         plans if plans.is_forbidden() => exit_code::NOT_RUNNABLE,
-        plans if plans.missed().is_empty() => 0,
+        plans if plans.missed().is_empty() && !plans.is_refused() => 0,
         _ => exit_code::NOT_FOUND,
     }
 }

@@ -73,8 +73,8 @@ fn tell(plans: &Plans) {
     for one in plans.left_out.iter().filter(|one| one.unreadable) {
         complain(&format_args!("{}: {}", one.path, one.reason));
     }
-    let missing = report::missing(plans, Paint::none());
-    if !missing.is_empty() {
-        complain(&missing.trim_end());
+    let wrong = report::wrong(plans, Paint::none());
+    if !wrong.is_empty() {
+        complain(&wrong.trim_end());
     }
 }

@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use sonde_interp::handoff::{Answer, MAX_VERDICT};
 
 use super::Engine;
 use crate::guest::notification::{Call, Notification, Responder};
 use crate::guest::remote::{Address, Thread};
+use crate::sys::bell::Bell;
 use crate::sys::pidfd;
 use crate::sys::scm_rights::Socket;
 
@@ -30,7 +30,7 @@ struct Caller {
     /// A process that executes something else is another tree.
     executable: Option<(u64, u64)>,
     questions: Sender<Notification>,
-    bell: Arc<EventFd>,
+    bell: Arc<Bell>,
     /// Held by each question that has no answer yet.
     unanswered: Arc<()>,
 }
@@ -59,7 +59,7 @@ impl Callers {
             return Err(question);
         };
         caller.questions.send(question).map_err(|refused| refused.0)?;
-        caller.ring();
+        caller.bell.ring();
         Ok(())
     }
 
@@ -72,17 +72,10 @@ impl Callers {
 /// A question that is counted as long as it has no answer.
 pub(crate) struct Counted(#[expect(dead_code, reason = "it counts by being there")] Arc<()>);
 
-impl Caller {
-    fn ring(&self) {
-        // A bell that cannot be rung has been, often.
-        let _ = self.bell.write(1);
-    }
-}
-
 impl Drop for Caller {
     /// Its engine learns that there will be no more.
     fn drop(&mut self) {
-        self.ring();
+        self.bell.ring();
     }
 }
 
@@ -91,7 +84,7 @@ pub(crate) struct InlineEngine {
     thread: Thread,
     process: OwnedFd,
     questions: Receiver<Notification>,
-    bell: Arc<EventFd>,
+    bell: Arc<Bell>,
 }
 
 impl InlineEngine {
@@ -99,7 +92,7 @@ impl InlineEngine {
     /// for what it executed before.
     pub(crate) fn new(callers: &Callers, process: Thread, first: Option<Notification>) -> io::Result<Self> {
         let descriptor = pidfd::open(process.id())?;
-        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let bell = Arc::new(Bell::new()?);
         let (sender, questions) = unbounded();
         if let Some(first) = first {
             // The receiver is here.
@@ -140,7 +133,7 @@ impl Engine for InlineEngine {
                 return Ok(None);
             }
             if rung {
-                let _ = self.bell.read(); // somebody may have been faster
+                self.bell.hush(); // somebody may have been faster
             }
         }
     }

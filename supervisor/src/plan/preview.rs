@@ -17,6 +17,8 @@ use thiserror::Error;
 
 use super::closure::{Closure, GuestFiles, resolve};
 use super::drivers::Drivers;
+use super::loader::version_of_package;
+use super::objections::objections;
 use super::permission::{Asker, Judge, Traits};
 use super::seeds::Seeds;
 use crate::guest::remote::GuestRoot;
@@ -129,7 +131,21 @@ impl<'a> Previewer<'a> {
                 *reason += &format!("; {} is in no folder that its loader searches", there.display());
             }
         }
-        Planned { file: subject.path.display().to_string(), kind: subject.sort(), libraries }
+        let refused = self.objections(subject);
+        Planned { file: subject.path.display().to_string(), kind: subject.sort(), libraries, refused }
+    }
+
+    /// What the program's loader would give up over, though it is there.
+    fn objections(&self, subject: &Subject) -> Vec<String> {
+        let Some(interpreter) = subject.interpreter() else { return Vec::new() };
+        let (loader, version) = match self.loader(subject) {
+            Some(loader) => {
+                let version = version_of_package(loader.object.name());
+                (loader.file, version)
+            }
+            None => (PathBuf::from(interpreter), None),
+        };
+        objections(&subject.bundle, &loader, version)
     }
 
     /// The loader that a foreign program runs under.

@@ -29,7 +29,10 @@ pub(crate) fn no_index(soname: &str, needed_by: &Path) -> String {
 
 /// No package may provide it.
 pub(crate) fn excluded(soname: &str, needed_by: &Path, reason: &str) -> String {
-    format!("sonde: {soname}, needed by {}, is not provided by packages: {reason}", needed_by.display())
+    let by = needed_by.display();
+    format!(
+        "sonde: {soname}, needed by {by}, is not provided by packages: {reason}; `sonde doctor {by}` says what to do"
+    )
 }
 
 /// Packages have it, and none with the versions that are needed.
@@ -56,7 +59,8 @@ pub(crate) fn unavailable(soname: &str, needed_by: &Path, choice: &Choice, error
 pub(crate) fn forbidden(soname: &str, needed_by: &Path, package: Option<&str>, rule: &str) -> String {
     let place = package.unwrap_or("the host's driver folder");
     format!(
-        "sonde: {soname}, needed by {}, is in {place}, which the policy forbids: {rule}",
+        "sonde: {soname}, needed by {}, is in {place}, which the policy forbids: {rule}; `sonde policy explain {soname}` shows \
+         every rule that takes part",
         needed_by.display()
     )
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::index::Choice;
 use crate::store::{Sizes, StorePath};
-pub(crate) use text::{fetch, missing, text};
+pub(crate) use text::{fetch, text, wrong};
 
 /// Of the JSON form; a field that goes or changes its meaning makes a new one.
 const VERSION: u32 = 1;
@@ -145,6 +145,8 @@ pub(crate) struct Planned {
     pub(crate) kind: Kind,
     /// The loader first, then in the order in which a loader meets them.
     pub(crate) libraries: Vec<Library>,
+    /// What its loader would give up over, though it is there: a sentence for each.
+    pub(crate) refused: Vec<String>,
 }
 
 /// A file or folder of which nothing can be said.
@@ -223,6 +225,11 @@ impl Plans {
             }
         }
         missed
+    }
+
+    /// Would a loader give up over something that is there?
+    pub(crate) fn is_refused(&self) -> bool {
+        self.files.iter().any(|file| !file.refused.is_empty())
     }
 
     /// Is something forbidden, or not to be read?

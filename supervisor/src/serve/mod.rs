@@ -38,7 +38,6 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use sonde_interp::handoff::{MAX_MESSAGE, MessageError, Miss, Watch};
 use tracing::{debug, error, warn};
 
@@ -47,6 +46,7 @@ use crate::guest::notification::Notification;
 use crate::guest::remote::Thread;
 use crate::report::event::Reporter;
 use crate::settings::Settings;
+use crate::sys::bell::Bell;
 use crate::sys::scm_rights::Socket;
 
 pub(crate) use door::Door;
@@ -137,13 +137,12 @@ pub(crate) fn work(settings: Settings, orders: Orders, inheritance: Inheritance,
 /// How many trees there are; readable when one has ended.
 struct Trees {
     count: AtomicUsize,
-    bell: Option<EventFd>,
+    bell: Option<Bell>,
 }
 
 impl Trees {
     fn new() -> Self {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let bell = EventFd::from_flags(flags).inspect_err(|error| warn!(%error, "no bell")).ok();
+        let bell = Bell::new().inspect_err(|error| warn!(%error, "no bell")).ok();
         Self { count: AtomicUsize::new(0), bell }
     }
 
@@ -156,12 +155,11 @@ impl Trees {
     }
 
     fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.bell.as_ref().map(AsFd::as_fd)
+        self.bell.as_ref().map(Bell::as_fd)
     }
 
     fn hush(&self) {
-        // Nothing to read: it was silent.
-        let _ = self.bell.as_ref().map(EventFd::read);
+        self.bell.as_ref().map(Bell::hush);
     }
 }
 
@@ -178,8 +176,7 @@ impl<'c> Present<'c> {
 impl Drop for Present<'_> {
     fn drop(&mut self) {
         self.0.count.fetch_sub(1, Ordering::AcqRel);
-        // A bell that cannot be rung has been, often.
-        let _ = self.0.bell.as_ref().map(|bell| bell.write(1));
+        self.0.bell.as_ref().map(Bell::ring);
     }
 }
 

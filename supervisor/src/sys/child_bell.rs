@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use super::bell::Bell;
 
 /// No process has as many tracing threads; one more is refused.
 const MOST: usize = 256;
@@ -23,14 +24,14 @@ static BELLS: [AtomicI32; MOST] = [const { AtomicI32::new(NOBODY) }; MOST];
 /// Readable when something may have happened to a child.
 #[derive(Debug)]
 pub(crate) struct ChildBell {
-    bell: EventFd,
+    bell: Bell,
     place: usize,
 }
 
 impl ChildBell {
     /// Hangs up a bell; from then on the handler is installed.
     pub(crate) fn new() -> io::Result<Self> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let bell = Bell::new()?;
         let number = bell.as_fd().as_raw_fd();
         let take = |place: &AtomicI32| {
             place.compare_exchange(NOBODY, number, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -47,8 +48,7 @@ impl ChildBell {
 
     /// Makes it silent until it is rung again.
     pub(crate) fn hush(&self) {
-        // Nothing to read: it was silent.
-        let _ = self.bell.read();
+        self.bell.hush();
     }
 }
 
@@ -71,7 +71,9 @@ extern "C" fn ring(_: libc::c_int) {
     for bell in BELLS.iter().map(|bell| bell.load(Ordering::Acquire)).filter(|bell| *bell != NOBODY) {
         // SAFETY: write(2) reads eight bytes. A bell that has just been taken down is at worst another descriptor of
         // this process for one instruction: its owner takes it off the list before it closes it.
-        let _ = unsafe { libc::write(bell, one.as_ptr().cast(), one.len()) };
+        while unsafe { libc::write(bell, one.as_ptr().cast(), one.len()) } < 0
+            && Errno::last() == Errno::EINTR
+        {}
     }
     Errno::set_raw(errno);
 }

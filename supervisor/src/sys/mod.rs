@@ -2,6 +2,7 @@
 //! function. Nothing outside of `sys` holds an `unsafe` block, a raw descriptor or a raw remote pointer.
 
 pub(crate) mod aside;
+pub(crate) mod bell;
 pub(crate) mod capabilities;
 pub(crate) mod child_bell;
 pub(crate) mod executable_memory;

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::stat::fstat;
 use tracing::debug;
 
@@ -21,6 +20,7 @@ use super::stops::path_of;
 use super::{PtraceEngine, Redirected, Trapped};
 use crate::guest::notification::Responder;
 use crate::guest::remote::Thread;
+use crate::sys::bell::Bell;
 use crate::sys::ptrace::Until;
 
 /// What a trapped thread is to do.
@@ -34,7 +34,7 @@ enum Answer {
 pub(super) struct Answers {
     state: Mutex<State>,
     /// Wakes the tracer.
-    bell: EventFd,
+    bell: Bell,
     /// The tracer's own thread, which needs no waking.
     tracer: std::thread::ThreadId,
 }
@@ -49,8 +49,7 @@ struct State {
 impl Answers {
     /// For the tracer that is this thread.
     pub(super) fn new() -> io::Result<Self> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Self { state: Mutex::default(), bell, tracer: std::thread::current().id() })
+        Ok(Self { state: Mutex::default(), bell: Bell::new()?, tracer: std::thread::current().id() })
     }
 
     /// Does something while nobody can ask or answer.
@@ -65,7 +64,7 @@ impl Answers {
 
     /// Takes note of having been woken.
     pub(super) fn be_awake(&self) {
-        let _ = self.bell.read();
+        self.bell.hush();
     }
 
     fn take(&self) -> Vec<(u32, u64, Answer)> {
@@ -81,7 +80,7 @@ impl Answers {
         state.given.push((thread, id, answer));
         drop(state);
         if std::thread::current().id() != self.tracer {
-            self.bell.write(1)?;
+            self.bell.ring();
         }
         Ok(())
     }

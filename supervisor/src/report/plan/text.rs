@@ -19,7 +19,7 @@ pub(crate) fn text(plans: &Plans, paint: Paint) -> String {
     for one in &plans.left_out {
         let _ = writeln!(text, "{}: {}", one.path, one.reason);
     }
-    text + &fetch(&plans.fetch) + &missing(plans, paint)
+    text + &fetch(&plans.fetch) + &wrong(plans, paint)
 }
 
 fn tree(file: &Planned, paint: Paint) -> String {
@@ -145,8 +145,26 @@ pub(crate) fn fetch(fetch: &ToFetch) -> String {
     }
 }
 
-/// What is missing over all, with its reason; nothing, if nothing is.
-pub(crate) fn missing(plans: &Plans, paint: Paint) -> String {
+/// What keeps files from being loaded: what is missing over all, with its reason, and what a loader would not take;
+/// nothing, if nothing does.
+pub(crate) fn wrong(plans: &Plans, paint: Paint) -> String {
+    let mut text = missing(plans, paint);
+    let mut refused: Vec<&String> = Vec::new();
+    for sentence in plans.files.iter().flat_map(|file| &file.refused) {
+        if !refused.contains(&sentence) {
+            refused.push(sentence);
+        }
+    }
+    if !refused.is_empty() {
+        text += "not all that is there can be loaded:\n";
+        for sentence in refused {
+            let _ = writeln!(text, "  {sentence}");
+        }
+    }
+    text
+}
+
+fn missing(plans: &Plans, paint: Paint) -> String {
     let missed = plans.missed();
     let mut text = match missed.len() {
         0 => return String::new(),
@@ -187,7 +205,7 @@ mod tests {
     }
 
     fn planned(file: &str, libraries: Vec<Library>) -> Planned {
-        Planned { file: file.to_owned(), kind: Kind::Program, libraries }
+        Planned { file: file.to_owned(), kind: Kind::Program, libraries, refused: Vec::new() }
     }
 
     #[test]
@@ -212,6 +230,17 @@ mod tests {
   of-of-a, needed by /lib/of-a: nobody has it
 ";
         assert_eq!(text(&plans, Paint::none()), expected);
+    }
+
+    #[test]
+    fn what_a_loader_would_not_take_is_told_once() {
+        let mut file = planned("/p", vec![library("a", None, Origin::Store)]);
+        file.refused = vec!["/p needs A_2, and /lib/a does not define it".to_owned()];
+        let plans = Plans { files: vec![file.clone(), file], ..Plans::default() };
+        let told = wrong(&plans, Paint::none());
+        let expected =
+            "not all that is there can be loaded:\n  /p needs A_2, and /lib/a does not define it\n";
+        assert_eq!((told.as_str(), plans.is_refused()), (expected, true));
     }
 
     #[test]
