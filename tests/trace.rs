@@ -9,6 +9,7 @@ mod refused;
 mod schema;
 mod watch;
 
+use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
@@ -67,6 +68,37 @@ fn a_line_says_who_needs_a_library_how_it_was_found_and_where_it_comes_from() {
         assert!(nghttp2.last().unwrap().starts_with("/nix/store/"), "{outcome}");
         let last = outcome.stderr.lines().last().unwrap_or_default();
         assert!(last.contains(" libraries: ") && last.contains(" from packages"), "{outcome}");
+    }
+}
+
+/// What a path of the world's cache is to download.
+fn size_in_cache(path: &str) -> u64 {
+    let hash = path.strip_prefix("/nix/store/").and_then(|name| name.split('-').next()).unwrap();
+    let narinfo = fs::read_to_string(fixture().world.cache().join(format!("{hash}.narinfo"))).unwrap();
+    let size = narinfo.lines().find_map(|line| line.strip_prefix("FileSize: "));
+    size.and_then(|size| size.parse().ok()).unwrap_or_else(|| panic!("no size: {narinfo}"))
+}
+
+#[test]
+fn what_was_downloaded_is_told_by_path_and_in_all() {
+    for who in EVERYBODY {
+        let nix = fixture().cold(who);
+        let embedded = fixture().embedded(who, &fixture().server.url());
+        for (_state, root) in [nix, embedded] {
+            let (_, events) = traced(&root, &[CURL, "--version"]);
+            let fetches: Vec<&Value> = events.iter().filter(|event| event["event"] == "fetch").collect();
+            let mut whole = 0;
+            for fetch in &fetches {
+                let bytes = size_in_cache(fetch["store_path"].as_str().unwrap());
+                assert_eq!(fetch["bytes"], bytes, "{fetch}");
+                whole += bytes;
+            }
+            assert!(fetches.len() > 20, "{who:?}: {fetches:#?}");
+            assert_eq!(events.last().unwrap()["fetched_bytes"], whole, "{who:?}");
+            let libcurl = load_of(&events, "libcurl.so.4");
+            let path = libcurl["package"]["store_path"].as_str().unwrap();
+            assert_eq!(libcurl["fetched_bytes"], size_in_cache(path), "{libcurl:#}");
+        }
     }
 }
 

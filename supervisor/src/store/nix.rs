@@ -4,6 +4,7 @@
 mod command;
 mod dry_run;
 mod fallback;
+mod log;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -129,7 +130,7 @@ impl Store for NixStore {
             // --indirect is assumed since Nix 2.4, and needed before.
             arguments.extend([OsStr::new("--add-root"), root.as_os_str(), OsStr::new("--indirect")]);
         }
-        command::run_persistently(program, &arguments).map(drop)
+        command::run_persistently(program, &arguments, progress).map(drop)
     }
 }
 
@@ -195,6 +196,21 @@ mod tests {
     }
 
     #[test]
+    fn a_nix_without_a_log_for_programs_is_asked_without_one() {
+        let script = "case \"$*\" in *--log-format*) echo \"error: unrecognised flag '--log-format'\" >&2; exit 1;; esac";
+        let (_folder, store) = fake(script);
+        store.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap();
+        assert_eq!(reason(&format!("{script}; echo 'error: no' >&2; exit 1")), "nix-store: no");
+    }
+
+    #[test]
+    fn whoever_lives_on_with_its_words_is_not_waited_for() {
+        let begun = std::time::Instant::now();
+        assert_eq!(reason("sleep 100 & echo 'error: no' >&2; exit 1"), "nix-store: no");
+        assert!(begun.elapsed().as_secs() < 60);
+    }
+
+    #[test]
     fn the_loaders_variables_are_kept_from_nix() {
         let (_folder, store) =
             fake(r#"test -z "$LD_LIBRARY_PATH$CARGO_PKG_NAME" && test "$HOME" = "$(cd; pwd)""#);
@@ -234,7 +250,10 @@ mod tests {
         store.limits.max_download = Some(2 << 20);
         store.realise(&[zlib()], Path::new("/r"), &NoProgress).unwrap();
         let log = std::fs::read_to_string(folder.path().join("nix-store.log")).unwrap();
-        assert_eq!(log, format!("--realise {} --add-root /r --indirect\n", zlib()));
+        assert_eq!(
+            log,
+            format!("--realise {} --add-root /r --indirect --log-format internal-json\n", zlib())
+        );
     }
 
     #[test]

@@ -4,16 +4,21 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Uid, User};
 
-use crate::store::StoreError;
+use super::log::Log;
+use crate::store::{Progress, StoreError};
+use crate::sys::pidfd;
 
 /// What decides where Nix and the caches' client look, and whom they ask: whoever has other values is not served alike.
 pub(crate) const DECISIVE: [&str; 15] = [
@@ -45,10 +50,23 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 /// being restarted.
 const PASSING: [&str; 4] = ["SQLite", "database is busy", "daemon disconnected", "unexpected end-of-file"];
 
-/// The same as [`run`], once more where the refusal is one that passes.
-pub(super) fn run_persistently(program: &Path, arguments: &[&OsStr]) -> Result<Output, StoreError> {
+/// Asks for the log that [`Log`] reads.
+const TELLING: [&str; 2] = ["--log-format", "internal-json"];
+
+/// The same as [`run`], while `progress` is told of downloads; once more where the refusal is one that passes.
+pub(super) fn run_persistently(
+    program: &Path,
+    arguments: &[&OsStr],
+    progress: &dyn Progress,
+) -> Result<Output, StoreError> {
+    let telling: Vec<&OsStr> = arguments.iter().copied().chain(TELLING.map(OsStr::new)).collect();
+    let attempt = || match run_telling(program, &telling, progress) {
+        // Before Nix 2.4 nix-store does not know the option.
+        Err(StoreError::Refused(reason)) if reason.contains(TELLING[0]) => run(program, arguments),
+        result => result,
+    };
     for pause in PAUSES {
-        match run(program, arguments) {
+        match attempt() {
             Err(StoreError::Refused(reason)) if PASSING.iter().any(|words| reason.contains(words)) => {
                 tracing::debug!(reason, "once more");
                 thread::sleep(pause);
@@ -56,7 +74,7 @@ pub(super) fn run_persistently(program: &Path, arguments: &[&OsStr]) -> Result<O
             result => return result,
         }
     }
-    run(program, arguments)
+    attempt()
 }
 
 /// Runs it to its end. The error is that it could not be run, or what it said when it refused.
@@ -64,25 +82,73 @@ pub(super) fn run(
     program: &Path,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Output, StoreError> {
-    let failed = |error: io::Error| StoreError::Command {
-        command: program.display().to_string(),
-        reason: error.to_string(),
-    };
-    // Into memory files: to read two pipes at once takes a poll(2), over whose failure std panics, or a thread.
-    let (mut stdout, mut stderr) = (memory().map_err(failed)?, memory().map_err(failed)?);
+    judged(program, || {
+        // Into memory files: to read two pipes at once takes a poll(2), over whose failure std panics, or a thread.
+        let (mut stdout, mut stderr) = (memory()?, memory()?);
+        let mut command = command(program, arguments);
+        let status = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).status()?;
+        Ok(Output { status, stdout: written(&mut stdout)?, stderr: written(&mut stderr)? })
+    })
+}
+
+/// The same, with arguments that make it write the log that [`Log`] reads.
+fn run_telling(program: &Path, arguments: &[&OsStr], progress: &dyn Progress) -> Result<Output, StoreError> {
+    judged(program, || {
+        let mut stdout = memory()?;
+        let mut child =
+            command(program, arguments).stdout(stdout.try_clone()?).stderr(Stdio::piped()).spawn()?;
+        let mut log = Log::new(progress);
+        hear(&mut child, &mut log);
+        let status = child.wait()?;
+        Ok(Output { status, stdout: written(&mut stdout)?, stderr: log.into_words().into_bytes() })
+    })
+}
+
+/// Hears a child out: to its own end, or that of its words. Somebody that it has started may live on and have them too.
+fn hear(child: &mut Child, log: &mut Log<'_>) {
+    let Some(mut stderr) = child.stderr.take() else { return };
+    let ended = pidfd::open(child.id()).ok();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let of_both = std::iter::once(stderr.as_fd()).chain(ended.as_ref().map(AsFd::as_fd));
+        let mut ready: Vec<_> = of_both.map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(_) => {
+                thread::sleep(PAUSES[0]);
+                continue;
+            }
+        }
+        if ready[0].revents().is_some_and(|events| events.is_empty()) {
+            return;
+        }
+        match stderr.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => log.hear(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// What it is run with, apart from where its words go.
+fn command(program: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().current_dir("/").stdin(Stdio::null());
     command.envs(
         DECISIVE.iter().chain(&HARMLESS).filter_map(|name| Some((OsString::from(name), env::var_os(name)?))),
     );
     command.envs(shelter().map(|home| ("HOME", home)));
-    let status = (|| {
-        command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
-        command.status()
-    })();
-    let output =
-        (|| Ok(Output { status: status?, stdout: written(&mut stdout)?, stderr: written(&mut stderr)? }))();
-    let output = output.map_err(failed)?;
+    command
+}
+
+/// What it has said, or the error that it is.
+fn judged(program: &Path, run: impl FnOnce() -> io::Result<Output>) -> Result<Output, StoreError> {
+    let output = run().map_err(|error| StoreError::Command {
+        command: program.display().to_string(),
+        reason: error.to_string(),
+    })?;
     if output.status.success() { Ok(output) } else { Err(refusal(program, &output)) }
 }
 
