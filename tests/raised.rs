@@ -3,15 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Command;
 
 use sonde_world::RootBuilder;
 
-use crate::harness::{Outcome, SHIM, SONDE, Who, fixture, run};
-
-/// Where the shim that was built here has its loader compiled in (interp/build.rs).
-const COMPILED_IN_LOADER: &str = "/run/current-system/sw/share/nix-ld/lib/ld.so";
+use crate::harness::{COMPILED_IN_LOADER, Outcome, SHIM, SONDE, Who, fixture, run};
 
 /// Copies of one program, each with its own way of getting privileges.
 const WAYS: [(&str, u32, &str); 3] = [
@@ -34,13 +30,6 @@ fn program(name: &str, mode: u32) -> String {
     path
 }
 
-/// This machine's path of the loader of the root's system.
-fn loader() -> PathBuf {
-    let system = fixture().world.system_path().unwrap();
-    let object = system.trim_start_matches("/nix/store/");
-    fixture().world.path().join("store").join(object).join("lib/ld-linux-x86-64.so.2")
-}
-
 /// Alice's root with a loader where the shim has it compiled in, and everything in her environment that she could hope to
 /// be believed in: whoever runs her loader or supervisor leaves a file, and whoever loads her library says so.
 fn hostile(test: &str) -> RootBuilder {
@@ -52,7 +41,7 @@ fn hostile(test: &str) -> RootBuilder {
     fixture().library(&guests.join("libpreload.so"), "libpreload.so");
     fixture()
         .root(Who::Alice)
-        .bind(loader(), COMPILED_IN_LOADER)
+        .bind(fixture().system_loader(), COMPILED_IN_LOADER)
         .env("NIX_LD", format!("/guests/{name}"))
         .env("NIX_LD_x86_64_linux", format!("/guests/{name}"))
         .env("SONDE_SUPERVISOR", format!("/guests/{name}"))
@@ -103,7 +92,8 @@ fn a_user_who_has_the_privileges_anyway_is_served() {
 #[test]
 fn in_an_ordinary_users_tree_it_has_no_privileges() {
     let spawn = fixture().guest("spawn");
-    let root = fixture().with_trees(fixture().root(Who::Alice)).bind(loader(), COMPILED_IN_LOADER);
+    let root =
+        fixture().with_trees(fixture().root(Who::Alice)).bind(fixture().system_loader(), COMPILED_IN_LOADER);
     for (name, mode, _) in WAYS {
         let outcome = run(root.command(&spawn).args(["fork", &program(name, mode)]));
         // The kernel says AT_SECURE for file capabilities even where `no_new_privs` has taken them away.

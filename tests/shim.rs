@@ -1,6 +1,6 @@
 //! The shim as a command, and as an interpreter that finds no supervisor.
 
-use crate::harness::{EVERYBODY, LOADER, SHIM, Who, fixture, run};
+use crate::harness::{COMPILED_IN_LOADER, EVERYBODY, LOADER, SHIM, Who, fixture, run};
 
 const HELLO: &str = "/opt/programs/hello/usr/bin/hello";
 
@@ -73,6 +73,20 @@ fn without_a_supervisor_it_falls_back_to_nix_ld_in_one_line() {
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
         assert!(outcome.stderr.starts_with(&format!("sonde: no supervisor at {supervisor} (")), "{outcome}");
     }
+}
+
+/// As after a garbage collection: what a shell has been told is gone.
+#[test]
+fn a_loader_that_is_gone_is_made_up_for_by_the_compiled_in_one() {
+    let root = fixture().root(Who::Alice).bind(fixture().system_loader(), COMPILED_IN_LOADER);
+    let root = root.env("SONDE_SUPERVISOR", "/no/such/sonde").env("NIX_LD", "/nix/store/gone/ld.so");
+    let libraries = loader().rsplit_once('/').unwrap().0.to_owned();
+    let outcome = run(&mut root.env("LD_LIBRARY_PATH", libraries).command(HELLO));
+    assert_eq!(outcome.stdout, "Hello, world!\n", "{outcome}");
+    let line = format!(
+        "sonde: no supervisor at /no/such/sonde (No such file or directory); {HELLO} runs under {COMPILED_IN_LOADER}, "
+    );
+    assert!(outcome.stderr.starts_with(&line) && outcome.stderr.lines().count() == 1, "{outcome}");
 }
 
 #[test]

@@ -306,15 +306,22 @@ fn load(file: &Descriptor, place: Place) -> Result<Loader, map::MapError> {
     map::map_loader(file, &image, place)
 }
 
-/// Without a supervisor: the loader that `NIX_LD` names, or the compiled-in one, or the end.
+/// Without a supervisor: the loader that `NIX_LD` names, or, if that cannot be had, the compiled-in one, or the end.
 fn fallback(stack: &InitialStack, path: &CStr, trouble: Option<(&CStr, Errno)>) -> Loader {
     let trusted = stack.auxiliary(AT_SECURE) == Some(0);
     // The per-system name replaces the generic one, as in nix-ld.
     let named = stack.variable("NIX_LD_x86_64_linux").or_else(|| stack.variable("NIX_LD"));
-    let loader_path = named.filter(|_| trusted).unwrap_or(COMPILED_IN_LOADER);
-    let loaded = sys::open(loader_path)
-        .map_err(describe)
-        .and_then(|file| load(&file, Place::Anywhere).map_err(map::MapError::message));
+    let load_at = |path: &CStr| {
+        let file = sys::open(path).map_err(describe)?;
+        load(&file, Place::Anywhere).map_err(map::MapError::message)
+    };
+    let wanted = named.filter(|_| trusted).unwrap_or(COMPILED_IN_LOADER);
+    let (loader_path, loaded) = match load_at(wanted) {
+        Ok(loader) => (wanted, Ok(loader)),
+        // What was wanted is what the last words are about.
+        Err(reason) => load_at(COMPILED_IN_LOADER)
+            .map_or((wanted, Err(reason)), |loader| (COMPILED_IN_LOADER, Ok(loader))),
+    };
     let guarded = stack.variable(sonde_interp::handoff::GUARD_VARIABLE).is_some();
     match (loaded, trouble) {
         (Ok(loader), Some((supervisor, errno))) if trusted && !guarded => {

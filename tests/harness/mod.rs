@@ -27,6 +27,8 @@ pub use plain::{PLAIN_SONDE, PLAIN_STORE};
 pub const SONDE: &str = "/run/current-system/sw/bin/sonde";
 pub const SHIM: &str = "/run/current-system/sw/libexec/sonde/sonde-interp";
 pub const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+/// Where the shim that was built here has its loader compiled in (interp/build.rs). There is none unless a test puts it there.
+pub const COMPILED_IN_LOADER: &str = "/run/current-system/sw/share/nix-ld/lib/ld.so";
 
 /// The user a program runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +103,13 @@ impl Fixture {
     /// This machine's path of the shim.
     pub fn shim(&self) -> PathBuf {
         self.folder.join("sonde-interp")
+    }
+
+    /// This machine's path of the loader of the root's system.
+    pub fn system_loader(&self) -> PathBuf {
+        let system = self.world.system_path().unwrap_or_else(|error| panic!("{error:#}"));
+        let object = system.trim_start_matches("/nix/store/");
+        self.world.path().join("store").join(object).join("lib/ld-linux-x86-64.so.2")
     }
 
     /// A folder of this machine that is visible inside the root as `/guests`.

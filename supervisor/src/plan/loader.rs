@@ -48,7 +48,7 @@ pub(crate) struct Loader {
     /// Does it look at its cache before each search? glibc's does from 2.44 on; whoever does not say its version may.
     pub(crate) looks_at_cache: bool,
     /// See [`Loader::sites`].
-    sites: OnceLock<Sites>,
+    pub(crate) sites: OnceLock<Sites>,
 }
 
 /// Why a file cannot serve as the loader.
@@ -75,13 +75,7 @@ impl Loader {
         let cache_path = cache_path(bytes.as_ref());
         let version = glibc_version(bytes.as_ref()).or_else(|| version_in_name(path));
         let looks_at_cache = version.is_none_or(|version| version >= LOOKS_SINCE);
-        Ok(Self { version, ..Self::known(path, file, cache_path, looks_at_cache) })
-    }
-
-    /// One that was looked at before.
-    pub(crate) fn known(path: &Path, file: File, cache_path: Option<PathBuf>, looks_at_cache: bool) -> Self {
-        let path = path.to_owned();
-        Self { path, file, version: None, cache_path, looks_at_cache, sites: OnceLock::new() }
+        Ok(Self { path: path.to_owned(), file, version, cache_path, looks_at_cache, sites: OnceLock::new() })
     }
 
     /// Where it can be changed for the engine inline, as far as that is known for certain.

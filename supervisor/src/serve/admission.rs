@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use sonde_interp::handoff::{Engine, Hello, Wish};
 use sonde_interp::plan::{BUILT_BY_NIX, LOOKS_AT_CACHE};
+use sonde_interp::site::Sites;
 use sonde_resolve::bundle::Bundle;
 use tracing::debug;
 
@@ -147,9 +148,8 @@ fn admit_by_plan(
             // One that is at hand lies in the program's own root.
             let of_store = if path.starts_with(STORE) { tree.files.open(path).ok() } else { None };
             let file = of_store.or_else(|| guest.root.open(path).ok())?;
-            let mut loader = Loader::known(path, file, cache_path, looks_at_cache);
-            loader.version = body.loader_version;
-            tree.provisions.add(loader)
+            let (path, version, sites) = (path.to_owned(), body.loader_version, plan.sites().into());
+            tree.provisions.add(Loader { path, file, version, cache_path, looks_at_cache, sites })
         }
     };
     let own_seeds = body.seeds.clone().map(Arc::new);
@@ -246,13 +246,17 @@ pub(super) fn obstacle_to_inline(
         (!is_asked_for && built_by_nix, "its children have no shim if Nix has built them too"),
         (tree.permission.policy().is_some(), POLICY_IN_FORCE),
         (tree.files.are_elsewhere(), "the store lies elsewhere than its paths say"),
-        (loader.sites().open == 0, "where the loader opens files is not known"),
-        (
-            loader.looks_at_cache && loader.sites().look == 0,
-            "where the loader looks at its cache is not known",
-        ),
     ];
-    obstacles.into_iter().find_map(|(stands, words)| stands.then_some(words))
+    // The loader's code is read through for its sites: last, and not for nothing.
+    obstacles.into_iter().find_map(|(stands, words)| stands.then_some(words)).or_else(|| {
+        match loader.sites() {
+            Sites { open: 0, .. } => Some("where the loader opens files is not known"),
+            Sites { look: 0, .. } if loader.looks_at_cache => {
+                Some("where the loader looks at its cache is not known")
+            }
+            Sites { .. } => None,
+        }
+    })
 }
 
 /// A program built by Nix names a loader in the store: it runs under that one.

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use sonde_interp::handoff::{Answer, Engine as Kind, Listener, MAX_MESSAGE, Welcome};
+use sonde_interp::site::Sites;
 use tracing::info;
 
 use super::hello::{HelloError, refuse, say};
@@ -128,10 +129,12 @@ impl Newcomer<'_> {
         served: Option<&Path>,
     ) -> Result<(), HelloError> {
         let told = if engine == Kind::Seccomp { Told::Listener } else { Told::Tracer };
-        let filter = if engine == Kind::Inline { Vec::new() } else { self.scope().filter(told) };
+        let inline = engine == Kind::Inline;
+        let filter = if inline { Vec::new() } else { self.scope().filter(told) };
         let cache = self.provision.loader.cache_path.as_deref().zip(served);
         let cache =
             cache.map_or([&[][..]; 2], |(from, to)| [from, to].map(|path| path.as_os_str().as_bytes()));
+        let sites = if inline { self.provision.loader.sites() } else { Sites::default() };
         let welcome = Answer::Welcome(Welcome {
             loader_base: self.tree.range.start,
             engine,
@@ -140,7 +143,7 @@ impl Newcomer<'_> {
             supervisor_pid: self.tree.reader,
             filter: &filter,
             cache,
-            sites: self.provision.loader.sites(),
+            sites,
             door: self.shared.door.as_deref().unwrap_or_default(),
         });
         let loader = self.provision.loader.file.as_fd();
