@@ -10,7 +10,7 @@ use core::ptr;
 use core::slice;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use linux_raw_sys::errno::{EACCES, EINVAL, ENOENT};
+use linux_raw_sys::errno::{EACCES, EINVAL, ENOENT, EPIPE};
 use linux_raw_sys::general::{
     AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_ACCMODE, O_CLOEXEC, O_RDONLY, PROT_READ, PROT_WRITE,
 };
@@ -307,7 +307,12 @@ fn ask(known: &Known, miss: &Miss<'_>) -> Option<Verdict> {
             Err(_) => socket,
         };
         let mut buffer = [0; MAX_VERDICT];
-        let answer = sys::send_parts(&socket, [&head, miss.path], None)
+        // Who turns us away may have done so, and hung up, before it heard what we want.
+        let sent = match sys::send_parts(&socket, [&head, miss.path], None) {
+            Err(EPIPE) => Ok(()),
+            sent => sent,
+        };
+        let answer = sent
             .and_then(|()| sys::receive(&socket, &mut buffer))
             .map(|(message, received)| (Answer::decode(message), received));
         match answer {
