@@ -1,6 +1,7 @@
 //! Killed supervisors, dead caches, crowds: the program is never worse off than without us.
 
 mod calls;
+mod clock;
 mod disks;
 mod kills;
 mod peers;
