@@ -12,8 +12,8 @@ use crate::arch;
 use crate::map::Loader;
 use crate::sys::{self, Errno};
 
-/// Writes the jumps; returns where the loader opens files.
-pub(crate) fn change(image: &Image<'_>, loader: &Loader, sites: Sites) -> Result<u64, Errno> {
+/// Writes the jumps; returns where the loader opens files, and how.
+pub(crate) fn change(image: &Image<'_>, loader: &Loader, sites: Sites) -> Result<(u64, Replaced), Errno> {
     if sites.look != 0 {
         change_at(image, loader, sites.look, |replaced| match replaced {
             Replaced::Newfstatat => Some((arch::look as *const () as u64, &arch::BACK_FROM_LOOK)),
@@ -23,6 +23,7 @@ pub(crate) fn change(image: &Image<'_>, loader: &Loader, sites: Sites) -> Result
     change_at(image, loader, sites.open, |replaced| match replaced {
         Replaced::Folder => Some((arch::open_without_folder as *const () as u64, &arch::BACK_FROM_OPEN)),
         Replaced::Openat => Some((arch::open_without_number as *const () as u64, &arch::BACK_FROM_OPEN)),
+        Replaced::Open => Some((arch::open_by_path as *const () as u64, &arch::BACK_FROM_OPEN)),
         Replaced::Newfstatat => None,
     })
 }
@@ -33,7 +34,7 @@ fn change_at(
     loader: &Loader,
     at: u32,
     target: fn(Replaced) -> Option<(u64, &'static AtomicUsize)>,
-) -> Result<u64, Errno> {
+) -> Result<(u64, Replaced), Errno> {
     let (at, length) = (u64::from(at), site::LENGTH as u64);
     let is_code = |segment: &Segment| {
         segment.execute && segment.address <= at && at + length <= segment.address + segment.file_size
@@ -44,7 +45,8 @@ fn change_at(
     let address = at.wrapping_add(loader.bias);
     // SAFETY: these bytes lie in a segment that was mapped from the file; they are only read.
     let found = unsafe { slice::from_raw_parts(address as *const u8, site::LENGTH) };
-    let (target, back) = Replaced::at(found).and_then(target).ok_or(EINVAL)?;
+    let replaced = Replaced::at(found).ok_or(EINVAL)?;
+    let (target, back) = target(replaced).ok_or(EINVAL)?;
     let jump = site::jump(address, target).ok_or(EADDRNOTAVAIL)?;
     back.store((address + length) as usize, Ordering::Relaxed);
     let page = address & !(PAGE - 1);
@@ -56,5 +58,5 @@ fn change_at(
         slice::from_raw_parts_mut(address as *mut u8, site::JUMP).copy_from_slice(&jump);
         sys::protect(page, pages, PROT_READ | PROT_EXEC)?;
     }
-    Ok(address)
+    Ok((address, replaced))
 }

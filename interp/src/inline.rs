@@ -19,7 +19,7 @@ use sonde_interp::elf::PAGE;
 use sonde_interp::handoff::{Answer, MAX_VERDICT, Miss};
 use sonde_interp::plan::digest;
 use sonde_interp::served::Served;
-use sonde_interp::site::{self, Sites};
+use sonde_interp::site::{self, Replaced, Sites};
 use sonde_interp::stack::InitialStack;
 
 use crate::change::change;
@@ -63,7 +63,9 @@ struct Known {
     served_cache: &'static CStr,
     /// See [`filters`].
     filters: Option<u32>,
+    /// Where the loader opens files, and how.
     instruction: u64,
+    replaced: Replaced,
     contents: Contents<'static>,
     cache: Cache,
 }
@@ -98,8 +100,7 @@ pub(crate) fn load(
     let image = head.image().map_err(errno)?;
     let place = Place::Near((crate::own_base() as u64).saturating_sub(BELOW));
     let loader = map::map_loader(file, &image, place).map_err(errno)?;
-    let kept = change(&image, &loader, wanted.sites)
-        .and_then(|instruction| keep(wanted, instruction, stack, supervisor));
+    let kept = change(&image, &loader, wanted.sites).and_then(|place| keep(wanted, place, stack, supervisor));
     match kept {
         Ok(()) => Ok(loader),
         Err(errno) => {
@@ -111,7 +112,12 @@ pub(crate) fn load(
 }
 
 /// Copies what [`open`] will need to pages of our own.
-fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor: &CStr) -> Result<(), Errno> {
+fn keep(
+    wanted: &Change<'_>,
+    (instruction, replaced): (u64, Replaced),
+    stack: &InitialStack,
+    supervisor: &CStr,
+) -> Result<(), Errno> {
     let Change { cache, contents, door, .. } = *wanted;
     let own = |text: &'static CStr| text.to_bytes();
     let strings = || stack.variables().map(own).chain([supervisor.to_bytes()]).chain(cache);
@@ -148,6 +154,7 @@ fn keep(wanted: &Change<'_>, instruction: u64, stack: &InitialStack, supervisor:
             served_cache: string(count + 2),
             filters: if sys::is_filtered() { filters() } else { Some(0) },
             instruction,
+            replaced,
             contents,
             cache: Cache::default(),
         });
@@ -166,11 +173,17 @@ pub(crate) unsafe extern "C" fn open(path: *const c_char, flags: u32, stack: usi
     let known = unsafe { KNOWN.load(Ordering::Relaxed).as_ref() };
     // SAFETY: the caller's promise.
     let text = unsafe { CStr::from_ptr(path) };
+    // By the loader's own system call: a filter of the program's may kill for another.
+    let is_by_path = known.is_some_and(|known| known.replaced == Replaced::Open);
+    let as_asked = || match is_by_path {
+        true => sys::open_by_path(text, flags, mode),
+        false => sys::open_raw(text, flags, mode),
+    };
     let Some(known) = known.filter(|_| flags & (O_ACCMODE | O_CLOEXEC) == O_RDONLY | O_CLOEXEC) else {
-        return sys::open_raw(text, flags, mode);
+        return as_asked();
     };
     let presence = known.contents.presence_of(text.to_bytes());
-    let result = if presence == Presence::Absent { MISSED[0] } else { sys::open_raw(text, flags, mode) };
+    let result = if presence == Presence::Absent { MISSED[0] } else { as_asked() };
     let on_stack = (stack..stack.saturating_add(NEAR_STACK)).contains(&(path as usize));
     let provided = if result >= 0 {
         let file = Descriptor::inherited(result as i32);

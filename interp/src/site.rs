@@ -5,6 +5,9 @@
 //! `mov $__NR_openat,%eax` in either order, at times with a copy of another register between them (2.27 to 2.44, as Debian
 //! and Ubuntu build them). Whichever stands last has five bytes, and these become a jump.
 //!
+//! Before, it was open(2), in a function that does nothing else (2.17 to 2.25: `T_PSEUDO`,
+//! sysdeps/unix/sysv/linux/x86_64/sysdep.h): `mov $__NR_open,%eax; syscall; cmp $-4095,%rax; jae …; ret`.
+//!
 //! It looks at folders and, from 2.44 on, at its cache (`_dl_check_ldsocache_needs_loading`, elf/dl-cache.c) by one
 //! newfstatat(2) (`__fstatat64_time64`): `mov $__NR_newfstatat,%eax; syscall`.
 
@@ -13,6 +16,12 @@ const FOLDER: [u8; JUMP] = [0xbf, 0x9c, 0xff, 0xff, 0xff];
 
 /// `mov $__NR_openat,%eax`
 const OPENAT: [u8; JUMP] = [0xb8, 0x01, 0x01, 0x00, 0x00];
+
+/// `mov $__NR_open,%eax`
+const OPEN: [u8; JUMP] = [0xb8, 0x02, 0x00, 0x00, 0x00];
+
+/// `syscall; cmp $-4095,%rax; jae .+3; ret`
+const REST_OF_OPEN: [u8; 11] = [0x0f, 0x05, 0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, 0x73, 0x01, 0xc3];
 
 /// `mov $__NR_newfstatat,%eax`
 const NEWFSTATAT: [u8; JUMP] = [0xb8, 0x06, 0x01, 0x00, 0x00];
@@ -41,6 +50,8 @@ pub enum Replaced {
     Folder,
     /// `mov $__NR_openat,%eax`
     Openat,
+    /// `mov $__NR_open,%eax`
+    Open,
     /// `mov $__NR_newfstatat,%eax`
     Newfstatat,
 }
@@ -53,6 +64,7 @@ impl Replaced {
         let replaced = match *instruction {
             FOLDER => Self::Folder,
             OPENAT => Self::Openat,
+            OPEN => Self::Open,
             NEWFSTATAT => Self::Newfstatat,
             _ => return None,
         };
@@ -78,11 +90,15 @@ fn only(mut places: impl Iterator<Item = usize>) -> Option<usize> {
     places.next().is_none().then_some(place)
 }
 
-/// Is here the second of the two instructions, the first close before it and the system call behind it?
+/// Is here the second of the two instructions, the first close before it and the system call behind it? Or the one of an
+/// older glibc?
 fn is_open(code: &[u8], at: usize) -> bool {
     let other = match code.get(at..).and_then(Replaced::at) {
         Some(Replaced::Folder) => OPENAT,
         Some(Replaced::Openat) => FOLDER,
+        Some(Replaced::Open) => {
+            return code.get(at + JUMP..).is_some_and(|rest| rest.starts_with(&REST_OF_OPEN));
+        }
         _ => return false,
     };
     let before = code.get(..at).unwrap_or_default();
@@ -144,6 +160,21 @@ mod tests {
                 assert_eq!(Replaced::at(&code[place..]), Some(replaced));
             }
         }
+    }
+
+    #[test]
+    fn of_an_older_glibc_the_function_is_known_and_no_other_open() {
+        let function = [&OPEN[..], &REST_OF_OPEN].concat();
+        // As in 2.23, which reads a folder in other ways.
+        let another = [&OPEN[..], &SYSCALL, &[0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff, 0x77, 0x3c]].concat();
+        let code = [&another[..], &another, &function, &another].concat();
+        assert_eq!(find_open(&code), Some(2 * another.len()));
+        assert_eq!(Replaced::at(&code[2 * another.len()..]), Some(Replaced::Open));
+        assert_eq!(find_open(&another), None);
+        assert_eq!(find_open(&function[..function.len() - 1]), None);
+        assert_eq!(find_open(&[&function[..], &function].concat()), None);
+        // Both ways in one loader: it is not known which of them the searches go.
+        assert_eq!(find_open(&[&function[..], &OPENAT, &FOLDER, &SYSCALL].concat()), None);
     }
 
     #[test]

@@ -158,6 +158,25 @@ unsafe extern "C" fn open() {
     )
 }
 
+/// Stands in for `mov $__NR_open,%eax; syscall`: [`crate::inline::open`] makes the call.
+///
+/// # Safety
+/// As [`open_without_folder`].
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn open_by_path() {
+    naked_asm!(
+        keep_registers!(),
+        "mov eax, edx", // the mode of what is made; path and flags are where a function has them too
+        "mov rdx, rcx", // the loader's stack pointer
+        "mov ecx, eax",
+        "call {open}",
+        restore_registers!(),
+        "jmp qword ptr [rip + {back}]",
+        back = sym BACK_FROM_OPEN,
+        open = sym crate::inline::open,
+    )
+}
+
 /// Stands in for `mov $__NR_newfstatat,%eax; syscall`: [`crate::inline::look`] makes the call.
 ///
 /// # Safety
