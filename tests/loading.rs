@@ -2,7 +2,7 @@
 
 use sonde_world::RootBuilder;
 
-use crate::harness::{EVERYBODY, Outcome, SONDE, Who, fixture, run};
+use crate::harness::{EVERY_ENGINE, EVERYBODY, Outcome, SONDE, Who, fixture, run};
 
 /// Not linked against by the guest, and in packages of their own.
 const LIBRARIES: [&str; 4] = ["libpng16.so.16", "libsqlite3.so.0", "libexpat.so.1", "libxml2.so.2"];
@@ -107,6 +107,20 @@ fn an_absolute_path_where_distributions_have_libraries_is_redirected() {
     let outcome = load(&root, "here", &[wanted]);
     assert!(outcome.succeeded(), "{outcome}");
     assert!(outcome.stdout.starts_with(&format!("{wanted}: map ")), "{outcome}");
+}
+
+/// Whether a path was given or put together in a search is told by where it lies.
+#[test]
+fn a_path_on_a_heap_that_begins_where_the_stack_ends_is_one_that_was_given() {
+    let guest = fixture().guest("stack_below_heap");
+    let path = "/usr/lib/x86_64-linux-gnu/libgmp.so.10";
+    for engine in EVERY_ENGINE {
+        let root = fixture().under(engine, fixture().root(Who::Alice));
+        // How far the heap begins behind the program is the kernel's to say, up to 32 MiB.
+        let mut outcomes = (0..10).map(|_| run(root.command(&guest).arg(path)));
+        let outcome = outcomes.find(|outcome| outcome.code() != Some(77)).unwrap();
+        assert_eq!(outcome.stdout, "opened\n", "{engine:?}: {outcome}");
+    }
 }
 
 #[test]

@@ -122,6 +122,15 @@ fn programs_of_one_user_share_a_supervisor_which_leaves_when_nobody_is_left() {
         assert_eq!(shell.ask(hello).trim(), "Hello, world!");
     }
     the_worker_of(shell.pid());
+    // Where nixpkgs is matters to nobody for whom nothing is built. Who stays would keep a supervisor of its own.
+    let asked = format!(
+        "mkfifo /tmp/neighbours/names; exec 8<>/tmp/neighbours/names; \
+         NIX_PATH=/elsewhere {} asked </tmp/neighbours/names 8<&- & echo libpng16.so.16 >&8",
+        fixture().guest("load")
+    );
+    assert!(shell.ask(&asked).contains(": map /nix/store/"));
+    the_worker_of(shell.pid());
+    assert_eq!(shell.ask("exec 8>&-; wait; rm /tmp/neighbours/names; echo gone").trim(), "gone");
     // Whose environment says something else has a supervisor of their own.
     assert_eq!(shell.ask(&format!("XDG_CACHE_HOME=/tmp/else {hello} || echo alone")).trim(), "alone");
     assert_eq!(shell.ask(hello).trim(), "Hello, world!");

@@ -39,9 +39,6 @@ const ATTEMPTS: usize = 4;
 /// The time stamp of a file in the store when all of it is written, in seconds since 1970.
 const WHOLE: u64 = 1;
 
-/// Paths that are put together on the stack lie this close above its end, in bytes; see `Thread::has_on_stack`.
-const NEAR_STACK: usize = 16 << 10;
-
 /// What is to be changed in a loader, and for what.
 pub(crate) struct Change<'a> {
     pub(crate) sites: Sites,
@@ -184,7 +181,7 @@ pub(crate) unsafe extern "C" fn open(path: *const c_char, flags: u32, stack: usi
     };
     let presence = known.contents.presence_of(text.to_bytes());
     let result = if presence == Presence::Absent { MISSED[0] } else { as_asked() };
-    let on_stack = (stack..stack.saturating_add(NEAR_STACK)).contains(&(path as usize));
+    let on_stack = (stack..stack.saturating_add(site::NEAR_STACK)).contains(&(path as usize));
     let provided = if result >= 0 {
         let file = Descriptor::inherited(result as i32);
         // Nix unpacks a package where it stays, and sets all time stamps to 1 when it is whole.

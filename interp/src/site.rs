@@ -118,6 +118,13 @@ pub fn jump(from: u64, to: u64) -> Option<[u8; JUMP]> {
     Some([0xe9, a, b, c, d])
 }
 
+/// How far above the loader's stack pointer a path counts as put together on the stack, in bytes. The frame with the path in
+/// it is the second from the bottom (`open_path` above `open_verify`, elf/dl-load.c), and the path at its lower end: from 96
+/// bytes up in 2.39 to 400 in 2.44. Farther up there may be somebody else's memory: a thread's stack can end where a heap
+/// begins, and a path that the loader was given lies on a heap. From here it is some kilobytes to the end of a stack from
+/// which somebody has called dlopen(3): the frame above has a buffer of 832 bytes and more.
+pub const NEAR_STACK: usize = 1 << 10;
+
 /// How the path of every loader's cache ends.
 pub const CACHE: &[u8] = b"/ld.so.cache";
 

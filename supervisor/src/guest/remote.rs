@@ -13,15 +13,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, fstat};
+use sonde_interp::site::NEAR_STACK;
 
 use crate::sys::{pidfd, process_vm};
 
 /// The longest path that the kernel takes, with its NUL (`PATH_MAX`, limits.h).
 const PATH_MAX: usize = 4096;
-
-/// How far above the stack pointer a path counts as put together on the stack, in bytes. The loader's frame with the path in
-/// it is the second from the bottom (`open_path` above `open_verify`, elf/dl-load.c), some hundred bytes up.
-const NEAR_STACK: u64 = 16 << 10;
 
 /// An address in another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +27,7 @@ pub(crate) struct Address(pub(crate) u64);
 impl Address {
     /// Does it lie on the stack that ends at `pointer`, close to its end?
     pub(crate) fn is_near(self, pointer: Self) -> bool {
-        (pointer.0..pointer.0.saturating_add(NEAR_STACK)).contains(&self.0)
+        (pointer.0..pointer.0.saturating_add(NEAR_STACK as u64)).contains(&self.0)
     }
 }
 

@@ -239,9 +239,10 @@ fn is_private(folder: &Metadata) -> bool {
     folder.is_dir() && folder.uid() == Uid::effective().as_raw() && folder.mode() & 0o077 == 0
 }
 
-/// Does a program mean the same by its paths, its user and its environment as this process?
-pub(super) fn is_neighbour(thread: Thread, environment: &[u8]) -> bool {
-    let places = || PLACES.iter().chain(&store::DECISIVE);
+/// Does a program mean the same by its paths, its user and its environment as this process? Where nixpkgs is matters to
+/// those alone for whom packages are built from it: shells and service managers often say different things of it.
+pub(super) fn is_neighbour(thread: Thread, environment: &[u8], builds: bool) -> bool {
+    let places = || PLACES.iter().chain(&store::DECISIVE).filter(|name| builds || **name != store::NIXPKGS);
     let ours: BTreeMap<&str, Vec<u8>> =
         places().filter_map(|name| Some((*name, std::env::var_os(name)?.as_bytes().to_vec()))).collect();
     let theirs: BTreeMap<&str, Vec<u8>> = environment

@@ -19,7 +19,7 @@ use tracing::info;
 
 use super::Founded;
 use super::admission::{Admitted, Guest, admit, obstacle_to_inline};
-use super::door::{is_neighbour, is_ourselves};
+use super::door::is_ourselves;
 use super::join::{Newcomer, receive_listener};
 use super::keeper::Line;
 use super::provision::Provision;
@@ -109,8 +109,10 @@ impl Greeting<'_> {
         let hello =
             Hello::decode(message).map_err(HelloError::from).or_else(|error| refuse(socket, error))?;
         let guest = Guest::of(&hello, descriptors, thread).or_else(|error| refuse(socket, error))?;
-        let is_ours =
-            || is_ourselves(OsStr::from_bytes(hello.supervisor)) && is_neighbour(thread, &guest.environment);
+        let is_ours = || {
+            is_ourselves(OsStr::from_bytes(hello.supervisor))
+                && shared.is_neighbour(thread, &guest.environment)
+        };
         if self.by_door && !is_ours() {
             say(socket, Answer::Private, &[])?;
             return Err(HelloError::Stranger);

@@ -12,7 +12,6 @@ use tracing::debug;
 
 use super::Founded;
 use super::admission::{Guest, admit, provide_loader};
-use super::door::is_neighbour;
 use super::hello::{Greeting, HelloError, found_tree, say};
 use super::lobby::turn_away;
 use super::shared::Shared;
@@ -29,7 +28,7 @@ pub(super) fn meet(
 ) -> Result<Option<Founded>, HelloError> {
     let Greeting { socket, thread, reporter, by_door, .. } = greeting;
     let knows = shared.callers.knows(thread);
-    if by_door && !knows && !is_neighbour(thread, &thread.environment().unwrap_or_default()) {
+    if by_door && !knows && !shared.is_neighbour(thread, &thread.environment().unwrap_or_default()) {
         say(&socket, Answer::Private, &[])?;
         return Err(HelloError::Stranger);
     }

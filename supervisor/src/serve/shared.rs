@@ -4,10 +4,12 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::door::is_neighbour;
 use super::limits::{Limits, LimitsError};
 use super::watch::Roster;
 use crate::engine::choose::{ConfigError, EngineConfig};
 use crate::engine::inline::Callers;
+use crate::guest::remote::Thread;
 use crate::index::late::LateIndex;
 use crate::plan::conditions::{self, Conditions};
 use crate::plan::drivers::Drivers;
@@ -72,6 +74,12 @@ impl Shared {
         // A mistake in the file is told to those who are greeted.
         let limits = Limits::load(&settings).unwrap_or_default().within_our_means();
         Self { settings, orders, features, reader, door, callers, trees, limits, open }
+    }
+
+    /// See [`is_neighbour`].
+    pub(super) fn is_neighbour(&self, thread: Thread, environment: &[u8]) -> bool {
+        let nix = self.open().ok().and_then(|open| open.store.nix.clone());
+        is_neighbour(thread, environment, nix.is_some_and(|nix| nix.has_fallback()))
     }
 
     /// Store, index and configuration, as they are now.

@@ -21,7 +21,7 @@ pub(crate) use files::{STORE, StoreFiles};
 pub(crate) use forecast::Forecast;
 pub(crate) use gate::{Gate, GateError, OpenGate};
 pub(crate) use limits::{LimitError, Limits, Sizes, size};
-pub(crate) use nix::{DECISIVE, Fallback, NixStore};
+pub(crate) use nix::{DECISIVE, Fallback, NIXPKGS, NixStore};
 pub(crate) use path::StorePath;
 pub(crate) use progress::{LateProgress, NoProgress, Progress};
 pub(crate) use quota::Quota;

@@ -14,7 +14,7 @@ use tracing::info;
 use super::gate::pass;
 use super::progress::UnderWay;
 use super::{Forecast, Gate, Limits, Progress, Sizes, Store, StoreError, StorePath};
-pub(crate) use command::DECISIVE;
+pub(crate) use command::{DECISIVE, NIXPKGS};
 pub(crate) use fallback::Fallback;
 
 /// Nix, asked through its command.

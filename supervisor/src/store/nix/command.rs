@@ -20,13 +20,16 @@ use super::log::Log;
 use crate::store::{Progress, StoreError};
 use crate::sys::pidfd;
 
+/// Where `<nixpkgs>` is, of which a fallback is built.
+pub(crate) const NIXPKGS: &str = "NIX_PATH";
+
 /// What decides where Nix and the caches' client look, and whom they ask: whoever has other values is not served alike.
 pub(crate) const DECISIVE: [&str; 15] = [
     "HOME",
     "NIX_REMOTE",
     "NIX_CONF_DIR",
     "NIX_CONFIG",
-    "NIX_PATH", // where <nixpkgs> is, for the fallback
+    NIXPKGS,
     "NIX_USER_CONF_FILES",
     "NIX_SSL_CERT_FILE",
     "SSL_CERT_FILE",
