@@ -74,17 +74,26 @@ fn converse(
     }
 }
 
+/// A connection has one answer. Who is not told so may ask again while it is being closed, and meet a reset.
+const CLOSE: &str = "Connection: close\r\n";
+
 /// A whole answer.
 pub(super) fn ok(headers: &str, body: &[u8]) -> Answer {
     let mut bytes =
-        format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
+        format!("HTTP/1.1 200 OK\r\n{CLOSE}{headers}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
     bytes.extend_from_slice(body);
+    Answer { bytes, hang: false }
+}
+
+/// A status with a header and without a body.
+pub(super) fn redirect(line: &str, header: &str) -> Answer {
+    let bytes = format!("HTTP/1.1 {line}\r\n{CLOSE}{header}Content-Length: 0\r\n\r\n").into_bytes();
     Answer { bytes, hang: false }
 }
 
 /// A status without a body.
 pub(super) fn status(line: &str) -> Answer {
-    Answer { bytes: format!("HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n").into_bytes(), hang: false }
+    redirect(line, "")
 }
 
 /// A nix-index database of one package with one file, as small as they come.
