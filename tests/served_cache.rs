@@ -30,6 +30,8 @@ fn kept(folder: &Path) -> Vec<PathBuf> {
             _ => vec![entry.path()],
         })
         .filter(|path| path.parent().is_some_and(|parent| parent.ends_with("sonde/served")))
+        // One that is still being written has another name.
+        .filter(|path| path.extension().is_some_and(|extension| extension == "cache"))
         .collect()
 }
 
