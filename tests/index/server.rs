@@ -86,14 +86,14 @@ pub(super) fn ok(headers: &str, body: &[u8]) -> Answer {
 }
 
 /// A status with a header and without a body.
-pub(super) fn redirect(line: &str, header: &str) -> Answer {
+pub(super) fn bodiless(line: &str, header: &str) -> Answer {
     let bytes = format!("HTTP/1.1 {line}\r\n{CLOSE}{header}Content-Length: 0\r\n\r\n").into_bytes();
     Answer { bytes, hang: false }
 }
 
 /// A status without a body.
 pub(super) fn status(line: &str) -> Answer {
-    redirect(line, "")
+    bodiless(line, "")
 }
 
 /// A nix-index database of one package with one file, as small as they come.

@@ -240,12 +240,13 @@ fn is_private(folder: &Metadata) -> bool {
 }
 
 /// Does a program mean the same by its paths, its user and its environment as this process? Where nixpkgs is matters to
-/// those alone for whom packages are built from it: shells and service managers often say different things of it.
-pub(super) fn is_neighbour(thread: Thread, environment: &[u8], builds: bool) -> bool {
-    let places = || PLACES.iter().chain(&store::DECISIVE).filter(|name| builds || **name != store::NIXPKGS);
-    let ours: BTreeMap<&str, Vec<u8>> =
+/// those alone for whom packages are built from it, as `builds` says, which is asked only if it decides: shells and service
+/// managers often say different things of it.
+pub(super) fn is_neighbour(thread: Thread, environment: &[u8], builds: impl FnOnce() -> bool) -> bool {
+    let places = || PLACES.iter().chain(&store::DECISIVE);
+    let mut ours: BTreeMap<&str, Vec<u8>> =
         places().filter_map(|name| Some((*name, std::env::var_os(name)?.as_bytes().to_vec()))).collect();
-    let theirs: BTreeMap<&str, Vec<u8>> = environment
+    let mut theirs: BTreeMap<&str, Vec<u8>> = environment
         .split(|byte| *byte == 0)
         .filter_map(|entry| {
             let equals = entry.iter().position(|byte| *byte == b'=')?;
@@ -253,7 +254,11 @@ pub(super) fn is_neighbour(thread: Thread, environment: &[u8], builds: bool) -> 
             Some((*name, entry[equals + 1..].to_vec()))
         })
         .collect();
-    ours == theirs && NAMESPACES.iter().all(|namespace| shares(thread, namespace)) && shares(thread, "root")
+    let nixpkgs_differs = ours.remove(store::NIXPKGS) != theirs.remove(store::NIXPKGS);
+    ours == theirs
+        && !(nixpkgs_differs && builds())
+        && NAMESPACES.iter().all(|namespace| shares(thread, namespace))
+        && shares(thread, "root")
 }
 
 /// Does it mean the same processes by their numbers as this process?

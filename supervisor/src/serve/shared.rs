@@ -78,8 +78,8 @@ impl Shared {
 
     /// See [`is_neighbour`].
     pub(super) fn is_neighbour(&self, thread: Thread, environment: &[u8]) -> bool {
-        let nix = self.open().ok().and_then(|open| open.store.nix.clone());
-        is_neighbour(thread, environment, nix.is_some_and(|nix| nix.has_fallback()))
+        let has_fallback = |open: Open| open.store.nix.as_ref().is_some_and(|nix| nix.has_fallback());
+        is_neighbour(thread, environment, || self.open().is_ok_and(has_fallback))
     }
 
     /// Store, index and configuration, as they are now.
