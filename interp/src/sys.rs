@@ -11,9 +11,9 @@ use linux_raw_sys::errno::{EACCES, EINTR, EINVAL, ENAMETOOLONG, EPERM};
 use linux_raw_sys::general::{
     __NR_clone, __NR_close, __NR_close_range, __NR_dup2, __NR_execve, __NR_exit_group, __NR_faccessat,
     __NR_fcntl, __NR_fstat, __NR_geteuid, __NR_getpid, __NR_getrandom, __NR_mmap, __NR_mprotect, __NR_mremap,
-    __NR_munmap, __NR_newfstatat, __NR_open, __NR_openat, __NR_prctl, __NR_pread64, __NR_readlink,
-    __NR_seccomp, __NR_setsid, __NR_stat, __NR_time, __NR_wait4, __NR_write, __WALL, AT_FDCWD, CLONE_VFORK,
-    F_DUPFD_CLOEXEC, F_SETFD, GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY, X_OK, stat,
+    __NR_munmap, __NR_openat, __NR_prctl, __NR_pread64, __NR_readlink, __NR_seccomp, __NR_setsid, __NR_stat,
+    __NR_time, __NR_wait4, __NR_write, __WALL, AT_FDCWD, CLONE_VFORK, F_DUPFD_CLOEXEC, F_SETFD,
+    GRND_NONBLOCK, MREMAP_FIXED, MREMAP_MAYMOVE, O_CLOEXEC, O_RDONLY, X_OK, stat,
 };
 use linux_raw_sys::prctl::{
     PR_GET_CHILD_SUBREAPER, PR_GET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_MM, PR_SET_MM_MAP, PR_SET_NAME,
@@ -24,7 +24,9 @@ use sonde_interp::plan::Stamp;
 
 use crate::arch::{self, syscall};
 
+mod as_asked;
 mod socket;
+pub(crate) use as_asked::{look, open_by_path, open_raw};
 pub(crate) use socket::{Address, Received, connect, receive, send, send_parts, socket_pair};
 
 /// An errno (errno(3)).
@@ -156,29 +158,6 @@ pub(crate) fn stamp_at(path: &CStr) -> Stamp {
         modified_nanoseconds: data.st_mtime_nsec as u32,
         changed_nanoseconds: data.st_ctime_nsec as u32,
     })
-}
-
-/// Opens a path as the loader wants it; the result is the kernel's, errors as `-errno`.
-pub(crate) fn open_raw(path: &CStr, flags: u32, mode: u32) -> isize {
-    let arguments = [AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, mode as usize, 0, 0];
-    // SAFETY: `path` is NUL-terminated and only read.
-    unsafe { syscall(__NR_openat, arguments) }
-}
-
-/// The same by open(2), as loaders before glibc 2.26 make it.
-pub(crate) fn open_by_path(path: &CStr, flags: u32, mode: u32) -> isize {
-    let arguments = [path.as_ptr() as usize, flags as usize, mode as usize, 0, 0, 0];
-    // SAFETY: `path` is NUL-terminated and only read.
-    unsafe { syscall(__NR_open, arguments) }
-}
-
-/// Looks at a file as the loader wants it (fstatat(2)); the result is the kernel's, errors as `-errno`.
-///
-/// # Safety
-/// `path` must be null or a path with its NUL; the kernel must be allowed to write a `struct stat` to `status`.
-pub(crate) unsafe fn look(folder: i32, path: *const c_char, status: usize, flags: u32) -> isize {
-    // SAFETY: the caller's.
-    unsafe { syscall(__NR_newfstatat, [folder as usize, path as usize, status, flags as usize, 0, 0]) }
 }
 
 /// Where a symbolic link leads, without a NUL; an error if that does not fit.
